@@ -1,0 +1,2 @@
+//! The rustbox command.
+fn main() {}
