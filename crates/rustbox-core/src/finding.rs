@@ -128,6 +128,22 @@ pub struct Mark {
     pub value: String,
 }
 
+/// Why it happened: the five root causes that the runbook names. Given only where the evidence tells which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RootCause {
+    /// It never was in its cgroup: created before it was attached.
+    SpawnToCgroupRace,
+    /// It is in another cgroup than its box's: attaching failed, or somebody moved it.
+    CgroupMigration,
+    /// Its box has no PID namespace, and it left its parents by forking twice.
+    DoubleForkEscape,
+    /// It belongs to a box that has a PID namespace, and is not in it.
+    PidNamespaceEscape,
+    /// Its supervisor is gone.
+    SupervisorCrash,
+}
+
 /// One thing that is not where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
@@ -141,16 +157,28 @@ pub struct Finding {
     pub box_id: Option<BoxId>,
     /// The process, if it is one.
     pub process: Option<ProcessKey>,
+    /// State letter of `/proc/<pid>/stat`.
+    pub state: Option<char>,
+    /// Where in the kernel it sleeps, for what refuses to die.
+    pub wchan: Option<String>,
     /// Parent, as seen now.
     pub ppid: Option<u32>,
+    /// Name of the parent's main thread, escaped: who has to reap a zombie.
+    pub parent_comm: Option<String>,
     /// Name of its main thread, escaped; a hint for people only.
     pub comm: Option<String>,
     /// The executable, escaped.
     pub exe: Option<String>,
+    /// The command line, escaped, at most its beginning; a hint for people only.
+    pub argv: Vec<String>,
     /// Real uid on the host.
     pub uid: Option<u32>,
     /// Every line of its `/proc/<pid>/cgroup`.
     pub cgroup: Vec<String>,
+    /// The cgroup directories in which it should be.
+    pub expected_cgroups: Vec<String>,
+    /// Its audit session id.
+    pub audit_session: Option<u32>,
     /// Inode number of its PID namespace.
     pub pid_namespace: Option<u64>,
     /// Inode number of the PID namespace of the box's supervisor, or else the auditor's.
@@ -171,6 +199,50 @@ pub struct Finding {
     pub kernel: String,
     /// Name of the runbook to follow.
     pub runbook: String,
+    /// Why it happened, where the evidence tells.
+    pub root_cause: Option<RootCause>,
     /// Whether a person must be called now.
     pub escalate: bool,
+}
+
+impl Finding {
+    /// Name of the runbook that every kind of finding leads to, unless its maker knows a better one.
+    pub const RUNBOOK: &'static str = "orphan-process";
+
+    /// Makes a finding with nothing but its kind and its sentence, and the severity of its kind.
+    ///
+    /// The times and the kernel are empty, since this crate reads neither clock nor host: fill them in.
+    #[must_use]
+    pub fn new(kind: FindingKind, what: String) -> Self {
+        Self {
+            kind,
+            severity: kind.severity(),
+            what,
+            box_id: None,
+            process: None,
+            state: None,
+            wchan: None,
+            ppid: None,
+            parent_comm: None,
+            comm: None,
+            exe: None,
+            argv: Vec::new(),
+            uid: None,
+            cgroup: Vec::new(),
+            expected_cgroups: Vec::new(),
+            audit_session: None,
+            pid_namespace: None,
+            supervisor_pid_namespace: None,
+            ancestry_now: Vec::new(),
+            ancestry_recorded: Vec::new(),
+            marks: Vec::new(),
+            path: None,
+            first_seen: String::new(),
+            last_seen: String::new(),
+            kernel: String::new(),
+            runbook: Self::RUNBOOK.to_owned(),
+            root_cause: None,
+            escalate: false,
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub use evidence::{
 };
 pub use exit_code::ExitCode;
 pub use filesystem::{Bind, BindAccess, RootSource, TmpfsMount};
-pub use finding::{Finding, FindingKind, Mark, MarkKind, Severity, Strength};
+pub use finding::{Finding, FindingKind, Mark, MarkKind, RootCause, Severity, Strength};
 pub use isolation::{Namespaces, Network, SeccompMode, WaitFor};
 pub use limits::{CpuRate, CpuSet, Limits, MemoryMax, PidsMax, ResourceLimits};
 pub use outcome::{Cause, Outcome, Status, judge};
