@@ -1,1 +1,3 @@
 //! Place holder.
+
+pub mod seccomp;
