@@ -1,2 +1,67 @@
-//! The rustbox command.
-fn main() {}
+//! Chores of the project, as `cargo xtask COMMAND`.
+//!
+//! Nothing here is part of what is shipped. It builds, fetches, and runs the built binaries from
+//! outside, so it depends on no crate of the workspace.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore reports to the terminal that started it")]
+
+mod apt;
+mod ci;
+mod command;
+mod deny;
+mod deps;
+mod elf;
+mod payloads;
+mod readme;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Chores of the rustbox project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Compare the directions of the workspace's dependencies with the table in the architecture.
+    Deps,
+    /// Compile the payloads of tests/adversarial next to their sources, with $CC (default cc).
+    Payloads,
+    /// Check licences, banned crates and sources with cargo-deny, which is built if it is missing.
+    Deny,
+    /// Boot Debian's kernel under QEMU, with cgroup v2 alone, and run tests or a command in it.
+    ///
+    /// Downloads the kernel and busybox with apt-get, and installs QEMU if it is missing (as root).
+    Vm(vm::Arguments),
+    /// Run every check that a change has to pass, in order, and stop at the first failure.
+    Ci(ci::Arguments),
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse().chore).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match chore {
+        Chore::Deps => deps::check(&workspace)?,
+        Chore::Payloads => payloads::build(&workspace)?,
+        Chore::Deny => deny::check(&workspace)?,
+        Chore::Vm(arguments) => return vm::run(&workspace, arguments),
+        Chore::Ci(arguments) => return ci::run(&workspace, arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,97 @@
+//! The list of checks that a change has to pass; `.ci/run` adds nothing to it but a machine that has what it needs.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::workspace::Workspace;
+use crate::{command, deny, deps, elf, payloads, readme, vm};
+
+/// Arguments of `cargo xtask ci`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Run these steps only.
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    only: Vec<String>,
+    /// Print the steps and run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Workspace) -> Result<()>,
+}
+
+/// Cheap checks first: most mistakes are found in the first minute.
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        what: "the formatting is rustfmt's",
+        run: |w| command::run(&mut w.cargo(["fmt", "--all", "--check"])),
+    },
+    Step { name: "deps", what: "dependencies point the way the architecture draws them", run: deps::check },
+    Step { name: "clippy", what: "no warning from clippy", run: clippy },
+    Step { name: "doc", what: "the API documentation builds without a warning", run: doc },
+    Step { name: "deny", what: "licences, banned crates, sources", run: deny::check },
+    Step { name: "release", what: "the release binary is static", run: |w| elf::check_static(&w.release_binary()?) },
+    Step { name: "readme", what: "the README's examples run", run: readme::run_examples },
+    Step { name: "payloads", what: "the hostile programs compile", run: payloads::build },
+    Step { name: "test", what: readme::TEST_COMMAND, run: test },
+    Step { name: "vm", what: "the containment tests on cgroup v2 alone, in a virtual machine", run: vm::run_tests },
+];
+
+/// Runs the steps, and stops at the first that fails.
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(unknown) = arguments.only.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
+        bail!("no step is called {unknown}");
+    }
+    let chosen = |step: &&Step| arguments.only.is_empty() || arguments.only.iter().any(|name| name == step.name);
+    let steps: Vec<_> = STEPS.iter().filter(chosen).collect();
+    for (number, step) in (1..).zip(&steps) {
+        println!("== {number}/{} {}: {}", steps.len(), step.name, step.what);
+        if arguments.list {
+            continue;
+        }
+        let started = Instant::now();
+        if let Err(error) = (step.run)(workspace) {
+            println!("== {} FAILED after {:.1} s: {error:#}", step.name, started.elapsed().as_secs_f64());
+            println!("{} passed, 1 failed", number - 1);
+            return Ok(ExitCode::FAILURE);
+        }
+        println!("== {} passed in {:.1} s", step.name, started.elapsed().as_secs_f64());
+    }
+    if !arguments.list {
+        println!("{} passed, 0 failed", steps.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn clippy(workspace: &Workspace) -> Result<()> {
+    command::run(workspace.cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "--deny", "warnings"]))
+}
+
+fn doc(workspace: &Workspace) -> Result<()> {
+    let mut doc = workspace.cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+fn test(workspace: &Workspace) -> Result<()> {
+    command::run(&mut workspace.cargo(["test", "--workspace"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_has_a_name_of_its_own() {
+        let mut names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), STEPS.len());
+    }
+}

@@ -1,0 +1,139 @@
+//! Puts the guest's files together.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use super::cpio::{Archive, Node};
+use super::{Job, kernel};
+use crate::command;
+use crate::workspace::Executable;
+
+/// The guest's root file system, and the word that marks the line with its exit code.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) path: PathBuf,
+    pub(super) marker: String,
+}
+
+/// Enough of `/etc` for programs that ask for a user's or a host's name.
+const ETC: &[(&str, &str)] = &[
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"),
+    ("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
+    ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+];
+
+/// Debian's merged layout, on which a box's default root is built.
+const LINKS: &[(&str, &str)] = &[("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")];
+
+/// Variables that tests read and that the guest gets from us as they are.
+const PASSED_ON: &[&str] = &["CI", "RUSTBOX_CI", "RUST_BACKTRACE", "PROPTEST_CASES"];
+
+/// Writes the archive into `directory`.
+pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, payloads: &[PathBuf]) -> Result<Image> {
+    let marker = marker()?;
+    let mut archive = Archive::default();
+    add_system(&mut archive, &kernel::busybox(directory)?)?;
+    archive.add("usr/bin/rustbox", Node::Copy(rustbox.to_owned()));
+    archive.add("payloads", Node::Directory);
+    for payload in payloads {
+        let name = payload.file_name().unwrap_or_default().to_string_lossy();
+        archive.add(&format!("payloads/{name}"), Node::Copy(payload.clone()));
+    }
+    archive.add("guest/environment", Node::Text(environment().into_bytes()));
+    archive.add("guest/job", Node::Text(script(job, &marker).into_bytes()));
+    if let Job::Tests(programs) = job {
+        for program in programs {
+            archive.add(&format!("guest/tests/{}", program.name), Node::Copy(stripped(directory, program)?));
+        }
+    }
+    let path = directory.join("initramfs");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    let mut out = BufWriter::new(file);
+    archive.write(&mut out).and_then(|()| out.flush()).with_context(|| format!("write {}", path.display()))?;
+    Ok(Image { path, marker })
+}
+
+fn add_system(archive: &mut Archive, busybox: &Path) -> Result<()> {
+    archive.add("usr/lib", Node::Directory);
+    archive.add("usr/lib64", Node::Directory);
+    for (link, target) in LINKS {
+        archive.add(link, Node::Link((*target).to_owned()));
+    }
+    archive.add("usr/bin/busybox", Node::Copy(busybox.to_owned()));
+    for applet in command::output(Command::new(busybox).arg("--list"))?.lines().filter(|name| *name != "busybox") {
+        archive.add(&format!("usr/bin/{applet}"), Node::Link("busybox".to_owned()));
+    }
+    for (path, text) in ETC {
+        archive.add(path, Node::Text(text.as_bytes().to_vec()));
+    }
+    // The kernel opens it for pid 1 before anything is mounted.
+    archive.add("dev/console", Node::Device(5, 1));
+    archive.add("init", Node::Program(include_bytes!("first-init.sh").to_vec()));
+    archive.add("guest/init", Node::Program(include_bytes!("guest-init.sh").to_vec()));
+    Ok(())
+}
+
+/// A word that no payload can know beforehand.
+fn marker() -> Result<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(format!("rustbox-vm-{:x}", now.as_nanos()))
+}
+
+fn environment() -> String {
+    let mut text = String::from("export RUSTBOX_BIN=/usr/bin/rustbox RUSTBOX_PAYLOADS=/payloads RUSTBOX_VM=1\n");
+    for name in PASSED_ON {
+        if let Ok(value) = std::env::var(name) {
+            text.push_str(&format!("export {name}={}\n", quoted(&value)));
+        }
+    }
+    text
+}
+
+/// What pid 1 does, as a shell text that ends by printing the exit code behind the marker.
+fn script(job: &Job, marker: &str) -> String {
+    match job {
+        Job::Command(words) => {
+            let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+            format!("{}\necho {marker} $?\n", words.join(" "))
+        }
+        Job::Tests(programs) => {
+            let mut text = String::from("failed=0\n");
+            for Executable { name, .. } in programs {
+                text.push_str(&format!("echo; echo '== {name}'\n/guest/tests/{name} || failed=1\n"));
+            }
+            text.push_str(&format!("echo {marker} $failed\n"));
+            text
+        }
+    }
+}
+
+/// A word that the shell takes as it is.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The program without its symbols: a tenth of the size, and the guest's root is in memory.
+fn stripped(directory: &Path, program: &Executable) -> Result<PathBuf> {
+    let tests = directory.join("tests");
+    fs::create_dir_all(&tests).with_context(|| format!("create {}", tests.display()))?;
+    let target = tests.join(&program.name);
+    command::run(Command::new("strip").arg("-o").arg(&target).arg(&program.path))?;
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_reaches_the_guest_word_by_word() {
+        let job = Job::Command(["sh", "-c", "echo \"it's\" $HOME"].map(str::to_owned).to_vec());
+        assert_eq!(script(&job, "M"), "'sh' '-c' 'echo \"it'\\''s\" $HOME'\necho M $?\n");
+    }
+}

@@ -1,0 +1,91 @@
+//! A small virtual machine with cgroup v2 alone, for what the host cannot show.
+//!
+//! Theory of operation. The kernel is Debian's, unpacked from its package. The root file system is
+//! an initramfs that we write ourselves: busybox, the rustbox binary, the payloads and the test
+//! programs, all of them static, and a script that runs them. A root that the kernel unpacked
+//! cannot be left by `pivot_root`, so the first script copies everything into a tmpfs and switches
+//! there; from then on the guest's mounts look like those of any machine. The second script runs
+//! what was asked for and prints one line with the exit code, behind a word that is new in every
+//! boot, on the serial console. QEMU's console is our pipe: we pass its lines on, remember that
+//! one, and end QEMU when the time is up. No acceleration is used, so that it works anywhere.
+
+mod boot;
+mod cpio;
+mod image;
+mod kernel;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::workspace::{Executable, Workspace};
+use crate::{apt, payloads};
+
+/// Without acceleration the guest is ten times slower than its host.
+const DEFAULT_TIMEOUT_SECONDS: u64 = 900;
+
+/// Arguments of `cargo xtask vm`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Test programs to run, by name; all of the guest's list when none is given.
+    #[arg(long = "test", value_name = "NAME", num_args = 1.., conflicts_with = "command")]
+    tests: Vec<String>,
+    /// End the machine after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT_SECONDS)]
+    timeout: u64,
+    /// A command to run in the guest instead of the tests.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// What the guest is to do.
+#[derive(Debug)]
+enum Job {
+    /// Run these programs, one after the other, and fail if one fails.
+    Tests(Vec<Executable>),
+    /// Run this command.
+    Command(Vec<String>),
+}
+
+/// Boots the machine, runs what the arguments ask for, and hands its exit code on.
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let job = match arguments.command.as_slice() {
+        [] => Job::Tests(tests(workspace, &arguments.tests)?),
+        command => Job::Command(command.to_vec()),
+    };
+    Ok(ExitCode::from(run_job(workspace, &job, Duration::from_secs(arguments.timeout))?))
+}
+
+/// Runs every test of the guest, and fails if one fails.
+pub(crate) fn run_tests(workspace: &Workspace) -> Result<()> {
+    match run_job(workspace, &Job::Tests(tests(workspace, &[])?), Duration::from_secs(DEFAULT_TIMEOUT_SECONDS))? {
+        0 => Ok(()),
+        code => bail!("the tests in the guest ended with {code}"),
+    }
+}
+
+fn run_job(workspace: &Workspace, job: &Job, limit: Duration) -> Result<u8> {
+    payloads::build(workspace)?;
+    let rustbox = workspace.release_binary()?;
+    apt::ensure_program("qemu-system-x86_64", "qemu-system-x86")?;
+    let directory = workspace.target.join("vm");
+    let kernel = kernel::fetch(&directory)?;
+    let image = image::write(&directory, job, &rustbox, &payloads::built(workspace)?)?;
+    boot::run(&kernel, &image, limit)
+}
+
+/// Packages whose tests run in the guest: those of the whole program, and those of cgroups on the real kernel.
+const TESTED: [&str; 2] = ["rustbox-tests", "rustbox-cgroup"];
+
+fn tests(workspace: &Workspace, names: &[String]) -> Result<Vec<Executable>> {
+    let [whole, cgroups] = TESTED;
+    let mut built = workspace.build(["test", "--no-run", "--package", whole, "--package", cgroups])?;
+    // The program that the integration tests of a package run is built along with them; it is no test.
+    built.retain(|program| program.name != "rustbox" && (names.is_empty() || names.contains(&program.name)));
+    if let Some(unknown) = names.iter().find(|name| built.iter().all(|program| program.name != **name)) {
+        bail!("no test program is called {unknown}");
+    }
+    Ok(built)
+}
