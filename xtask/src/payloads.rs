@@ -11,7 +11,7 @@ use crate::command;
 use crate::workspace::Workspace;
 
 /// Static, so that a payload runs in any root; optimised, so that an attack is as fast as a real one.
-const FLAGS: &[&str] = &["-static", "-O2", "-Wall", "-Wextra", "-Werror"];
+const FLAGS: &[&str] = &["-static", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
 /// Compiles what is older than its source or than a header.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {

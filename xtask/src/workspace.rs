@@ -37,6 +37,16 @@ pub(crate) struct Executable {
     /// Name of the target: of the binary, of the integration test, or of the library whose unit tests these are.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
+    pub(crate) role: Role,
+}
+
+/// What a program is there for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Role {
+    /// A binary of the package.
+    Binary,
+    /// Tests with their harness.
+    Test,
 }
 
 /// What we read of a line of `cargo build --message-format=json`.
@@ -44,6 +54,12 @@ pub(crate) struct Executable {
 struct Message {
     executable: Option<PathBuf>,
     target: Option<Target>,
+    profile: Option<Profile>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,8 +109,9 @@ fn executables(messages: &str) -> Result<Vec<Executable>> {
     let mut found = Vec::new();
     for line in messages.lines() {
         let message: Message = serde_json::from_str(line).with_context(|| format!("read cargo's message {line:?}"))?;
-        if let (Some(path), Some(target)) = (message.executable, message.target) {
-            found.push(Executable { name: target.name, path });
+        if let (Some(path), Some(target), Some(profile)) = (message.executable, message.target, message.profile) {
+            let role = if profile.test { Role::Test } else { Role::Binary };
+            found.push(Executable { name: target.name, path, role });
         }
     }
     Ok(found)
@@ -107,15 +124,19 @@ mod tests {
     #[test]
     fn programs_are_found_among_cargos_messages() -> Result<()> {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"rustbox_core"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"a"},"profile":{"test":false},"executable":null}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"rustbox"},"executable":"/t/rustbox"}"#,
+            r#"{"target":{"name":"rustbox"},"profile":{"test":false},"executable":"/t/rustbox"}"#,
+            "\n",
+            r#"{"target":{"name":"kill_test"},"profile":{"test":true},"executable":"/t/kill_test-1"}"#,
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
         let found = executables(messages)?;
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].name.as_str(), found[0].path.to_str()), ("rustbox", Some("/t/rustbox")));
+        let seen: Vec<_> = found.iter().map(|p| (p.name.as_str(), p.path.to_str(), p.role)).collect();
+        let expected =
+            [("rustbox", Some("/t/rustbox"), Role::Binary), ("kill_test", Some("/t/kill_test-1"), Role::Test)];
+        assert_eq!(seen, expected);
         Ok(())
     }
 }

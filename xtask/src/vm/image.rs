@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::cpio::{Archive, Node};
 use super::{Job, kernel};
 use crate::command;
-use crate::workspace::Executable;
+use crate::workspace::{Executable, Role};
 
 /// The guest's root file system, and the word that marks the line with its exit code.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, payloads: &[Pat
     archive.add("guest/job", Node::Text(script(job, &marker).into_bytes()));
     if let Job::Tests(programs) = job {
         for program in programs {
-            archive.add(&format!("guest/tests/{}", program.name), Node::Copy(stripped(directory, program)?));
+            archive.add(&guest_path(program), Node::Copy(stripped(directory, program)?));
         }
     }
     let path = directory.join("initramfs");
@@ -104,8 +104,8 @@ fn script(job: &Job, marker: &str) -> String {
         }
         Job::Tests(programs) => {
             let mut text = String::from("failed=0\n");
-            for Executable { name, .. } in programs {
-                text.push_str(&format!("echo; echo '== {name}'\n/guest/tests/{name} || failed=1\n"));
+            for program in programs.iter().filter(|program| program.role == Role::Test) {
+                text.push_str(&format!("echo; echo '== {}'\n/{} || failed=1\n", program.name, guest_path(program)));
             }
             text.push_str(&format!("echo {marker} $failed\n"));
             text
@@ -118,11 +118,19 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// Where cargo would have put it: tests look for their package's binaries in the directory above their own.
+fn guest_path(program: &Executable) -> String {
+    match program.role {
+        Role::Binary => format!("guest/debug/{}", program.name),
+        Role::Test => format!("guest/debug/deps/{}", program.name),
+    }
+}
+
 /// The program without its symbols: a tenth of the size, and the guest's root is in memory.
 fn stripped(directory: &Path, program: &Executable) -> Result<PathBuf> {
-    let tests = directory.join("tests");
-    fs::create_dir_all(&tests).with_context(|| format!("create {}", tests.display()))?;
-    let target = tests.join(&program.name);
+    let target = directory.join(guest_path(program));
+    let parent = target.parent().unwrap_or(directory);
+    fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     command::run(Command::new("strip").arg("-o").arg(&target).arg(&program.path))?;
     Ok(target)
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::workspace::{Executable, Workspace};
+use crate::workspace::{Executable, Role, Workspace};
 use crate::{apt, payloads};
 
 /// Without acceleration the guest is ten times slower than its host.
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 /// What the guest is to do.
 #[derive(Debug)]
 enum Job {
-    /// Run these programs, one after the other, and fail if one fails.
+    /// Run the tests among these programs, one after the other, and fail if one fails; the others are for the tests.
     Tests(Vec<Executable>),
     /// Run this command.
     Command(Vec<String>),
@@ -82,10 +82,11 @@ const TESTED: [&str; 2] = ["rustbox-tests", "rustbox-cgroup"];
 fn tests(workspace: &Workspace, names: &[String]) -> Result<Vec<Executable>> {
     let [whole, cgroups] = TESTED;
     let mut built = workspace.build(["test", "--no-run", "--package", whole, "--package", cgroups])?;
-    // The program that the integration tests of a package run is built along with them; it is no test.
-    built.retain(|program| program.name != "rustbox" && (names.is_empty() || names.contains(&program.name)));
-    if let Some(unknown) = names.iter().find(|name| built.iter().all(|program| program.name != **name)) {
+    let is_test = |program: &Executable, name: &String| program.role == Role::Test && program.name == *name;
+    if let Some(unknown) = names.iter().find(|name| !built.iter().any(|program| is_test(program, name))) {
         bail!("no test program is called {unknown}");
     }
+    let chosen = |program: &Executable| names.is_empty() || names.iter().any(|name| is_test(program, name));
+    built.retain(|program| program.role == Role::Binary || chosen(program));
     Ok(built)
 }
