@@ -57,7 +57,10 @@ pub(crate) fn compile(table: &CallTable, audit_arch: u32, mode: Mode) -> Result<
         answer(FOREIGN_ABI, mode),
         load(NUMBER_OFFSET),
     ];
-    program.append(&mut tree(&ranges(table, mode)?));
+    let ranges = ranges(table, mode)?;
+    let shared = shared_programs(&ranges);
+    program.append(&mut tree(&ranges, &shared));
+    append_shared(&mut program, &shared);
     if program.len() > MAX_INSTRUCTIONS {
         return Err(BuildError::TooLong { instructions: program.len() });
     }
@@ -104,11 +107,21 @@ fn rule_program(rule: &Rule, mode: Mode) -> Result<BpfProgram, BuildError> {
         let seccomp_rule =
             conditions.and_then(SeccompRule::new).map_err(|source| BuildError::Condition { call, source })?;
         // A rule of seccompiler jumps over one instruction when it does not match.
-        program.append(&mut BpfProgram::from(seccomp_rule));
+        program.append(&mut without_leading_jumps(BpfProgram::from(seccomp_rule)));
         program.push(answer(case.then, mode));
     }
     program.push(answer(rule.otherwise, mode));
     Ok(program)
+}
+
+/// Drops a jump at the start together with what it jumps over: BPF only jumps forward, so nothing
+/// else leads there. Every rule of seccompiler begins with two such instructions.
+fn without_leading_jumps(mut program: BpfProgram) -> BpfProgram {
+    while let Some(sock_filter { code: JUMP, k, .. }) = program.first() {
+        let skipped = usize::try_from(*k).unwrap_or(usize::MAX).saturating_add(1).min(program.len());
+        program.drain(..skipped);
+    }
+    program
 }
 
 fn condition(condition: &Condition) -> Result<SeccompCondition, seccompiler::BackendError> {
@@ -125,25 +138,61 @@ fn condition(condition: &Condition) -> Result<SeccompCondition, seccompiler::Bac
     }
 }
 
+/// The programs that several ranges have, apart from single answers: `socket` and `socketpair` check
+/// the same arguments. Loading a filter costs time for every instruction.
+fn shared_programs(ranges: &[Range]) -> Vec<BpfProgram> {
+    let mut shared: Vec<BpfProgram> = Vec::new();
+    for (index, range) in ranges.iter().enumerate() {
+        let again = ranges.iter().skip(index + 1).any(|later| later.program == range.program);
+        if range.program.len() > 1 && again && !shared.contains(&range.program) {
+            shared.push(range.program.clone());
+        }
+    }
+    shared
+}
+
+/// Puts the shared programs at the end and directs the jumps of the tree's leaves to them.
+fn append_shared(program: &mut BpfProgram, shared: &[BpfProgram]) {
+    for (index, block) in shared.iter().enumerate() {
+        let block_start = program.len();
+        for (position, instruction) in program.iter_mut().enumerate() {
+            if *instruction == jump_to_shared(index) {
+                *instruction = jump(block_start - position - 1);
+            }
+        }
+        program.extend_from_slice(block);
+    }
+}
+
+/// Stands in the tree until the place of the shared program is known. No real jump is this far.
+fn jump_to_shared(index: usize) -> sock_filter {
+    jump(MAX_INSTRUCTIONS + index)
+}
+
 /// A binary tree over the ranges: the number is in the accumulator.
-fn tree(ranges: &[Range]) -> BpfProgram {
+fn tree(ranges: &[Range], shared: &[BpfProgram]) -> BpfProgram {
     if let [range] = ranges {
-        return range.program.clone();
+        let place = shared.iter().position(|program| *program == range.program);
+        return place.map_or_else(|| range.program.clone(), |index| vec![jump_to_shared(index)]);
     }
     let (lower, upper) = ranges.split_at(ranges.len() / 2);
     let Some(first_of_upper) = upper.first() else { return BpfProgram::new() };
-    let (mut low, mut high) = (tree(lower), tree(upper));
+    let (mut low, mut high) = (tree(lower, shared), tree(upper, shared));
     let mut program = match u8::try_from(low.len()) {
         Ok(jt) => vec![sock_filter { code: JUMP_GREATER_OR_EQUAL, jt, jf: 0, k: first_of_upper.first }],
         // A conditional jump reaches 255 instructions, an unconditional one all of them.
-        Err(_) => vec![
-            sock_filter { code: JUMP_GREATER_OR_EQUAL, jt: 0, jf: 1, k: first_of_upper.first },
-            sock_filter { code: JUMP, jt: 0, jf: 0, k: u32::try_from(low.len()).unwrap_or(u32::MAX) },
-        ],
+        Err(_) => {
+            vec![sock_filter { code: JUMP_GREATER_OR_EQUAL, jt: 0, jf: 1, k: first_of_upper.first }, jump(low.len())]
+        }
     };
     program.append(&mut low);
     program.append(&mut high);
     program
+}
+
+/// The checker of the kernel refuses a jump that does not fit, so the filter could never be loaded.
+fn jump(distance: usize) -> sock_filter {
+    sock_filter { code: JUMP, jt: 0, jf: 0, k: u32::try_from(distance).unwrap_or(u32::MAX) }
 }
 
 fn load(offset: u32) -> sock_filter {

@@ -1,3 +1,25 @@
-//! Place holder.
+//! Spawns one program in namespaces of its own, held at a barrier until its supervisor has checked
+//! what the kernel says of it.
+//!
+//! The parent makes a [`Blueprint`], [`spawn()`]s an [`Init`], looks at it from outside for as long as
+//! it likes, [releases](Init::release) it, and listens to its [`Message`]s until the end.
 
+mod blueprint;
+mod child;
+mod error;
+mod idmap;
+mod init;
+mod message;
+mod proc_mask;
+mod root;
+mod root_plan;
 pub mod seccomp;
+mod spawn;
+mod status_file;
+mod sys;
+
+pub use blueprint::{Blueprint, Resources};
+pub use error::Error;
+pub use message::{MalformedMessage, Message};
+pub use proc_mask::{MASKS as PROC_MASKS, ProcMask};
+pub use spawn::{Init, Process, Received, namespace_ids, planned_namespaces, spawn, spawn_helper};

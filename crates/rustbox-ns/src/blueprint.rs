@@ -1,0 +1,279 @@
+//! Everything that the box's processes need, made by the parent before the clone: the children
+//! only walk it.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
+
+use rustbox_core::{Limits, Network, RunPlan, SeccompMode, WaitFor};
+use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open};
+
+use crate::error::Error;
+use crate::idmap::IdMaps;
+use crate::root_plan::RootPlan;
+use crate::seccomp;
+use crate::status_file::StatusFile;
+use crate::sys::ExecVector;
+
+/// What the supervisor adds to a plan.
+#[derive(Debug)]
+pub struct Resources<'a> {
+    /// The uid and gid leased to the box.
+    pub uid: u32,
+    /// Standard input, output and error; none for the supervisor's own.
+    pub stdio: [Option<BorrowedFd<'a>>; 3],
+    /// `cgroup.procs` of every cgroup v1 directory of the box, open for writing.
+    pub attach: Vec<BorrowedFd<'a>>,
+}
+
+/// One resource limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) resource: Resource,
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+}
+
+/// What the process needs that becomes the payload.
+#[derive(Debug)]
+pub(crate) struct PayloadPlan {
+    pub(crate) uid: u32,
+    pub(crate) stdio: [Option<RawFd>; 3],
+    pub(crate) pass_fds: Vec<RawFd>,
+    pub(crate) rlimits: Vec<Limit>,
+    pub(crate) ignored_signals: u64,
+    pub(crate) cwd: CString,
+    pub(crate) filter: Option<&'static [libc::sock_filter]>,
+    pub(crate) notify: bool,
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) argv: ExecVector,
+    pub(crate) envp: ExecVector,
+}
+
+/// A box that is ready to be spawned.
+///
+/// Owns the descriptors that only the box needs, and names by number those that belong to the
+/// supervisor: they must stay open until [`spawn`](crate::spawn()) returns.
+#[derive(Debug)]
+pub struct Blueprint {
+    pub(crate) namespaces: u64,
+    pub(crate) pid_namespace: bool,
+    pub(crate) cgroup_namespace: bool,
+    pub(crate) loopback: bool,
+    pub(crate) hostname: Option<CString>,
+    pub(crate) root: Option<RootPlan>,
+    pub(crate) reads_back: bool,
+    pub(crate) attach: Vec<RawFd>,
+    pub(crate) loginuid: CString,
+    pub(crate) wait: WaitFor,
+    pub(crate) backstop_ns: Option<u64>,
+    pub(crate) payload: PayloadPlan,
+    pub(crate) supervisor_pidfd: OwnedFd,
+    pub(crate) close_ranges: Vec<(u32, u32)>,
+    owned: Vec<OwnedFd>,
+    idmaps: IdMaps,
+}
+
+/// How long after the wall limit init ends the box by itself, should the supervisor be stopped.
+const BACKSTOP_GRACE: Duration = Duration::from_millis(500);
+
+fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
+    let text = text.as_ref();
+    CString::new(text.as_bytes()).map_err(|_| Error::Nul { what: text.to_string_lossy().into_owned() })
+}
+
+impl Blueprint {
+    /// Prepares a box; nothing is created that outlives the value.
+    ///
+    /// # Errors
+    /// A root, a bind or a command that cannot be prepared: [`Error`] says which.
+    pub fn new(plan: &RunPlan, resources: &Resources<'_>) -> Result<Self, Error> {
+        let idmaps = IdMaps::new(&plan.binds, resources.uid)?;
+        let root = plan.namespaces.mount.then(|| RootPlan::new(plan, resources.uid, &idmaps.fds())).transpose()?;
+        let own = rustix::process::getpid();
+        let mut owned = Vec::new();
+        let payload = payload(plan, resources, &mut owned)?;
+        Ok(Self {
+            namespaces: clone_flags(plan),
+            pid_namespace: plan.namespaces.pid,
+            cgroup_namespace: plan.namespaces.cgroup,
+            loopback: plan.network == Network::None,
+            hostname: plan.namespaces.uts.then(|| c(&plan.hostname)).transpose()?,
+            root,
+            // Without a /proc of its own PID namespace, init cannot name its child there.
+            reads_back: plan.namespaces.mount == plan.namespaces.pid,
+            attach: resources.attach.iter().map(AsRawFd::as_raw_fd).collect(),
+            loginuid: c(resources.uid.to_string())?,
+            wait: plan.wait,
+            backstop_ns: backstop(&plan.limits),
+            payload,
+            supervisor_pidfd: pidfd_open(own, PidfdFlags::empty())
+                .map_err(Error::call("pidfd_open of this process"))?,
+            close_ranges: Vec::new(),
+            owned,
+            idmaps,
+        })
+    }
+
+    /// Whether init compares the payload's `/proc/<pid>/status` with what was ordered.
+    #[must_use]
+    pub fn reads_back(&self) -> bool {
+        self.reads_back
+    }
+
+    /// What operation `item` of the mount list is about, for error texts.
+    #[must_use]
+    pub fn mount_subject(&self, item: u32) -> &str {
+        self.root.as_ref().map_or("", |root| root.subject(item))
+    }
+
+    /// The gaps between the descriptors that init keeps, for `close_range`.
+    pub(crate) fn plan_closing(&mut self, socket: BorrowedFd<'_>) {
+        let mut keep: Vec<RawFd> = vec![0, 1, 2, socket.as_raw_fd(), self.supervisor_pidfd.as_raw_fd()];
+        keep.extend(self.payload.stdio.iter().flatten());
+        keep.extend(&self.payload.pass_fds);
+        keep.extend(&self.attach);
+        keep.extend(self.owned.iter().map(AsRawFd::as_raw_fd));
+        keep.extend(self.idmaps.fds().iter().flatten().map(AsRawFd::as_raw_fd));
+        keep.extend(self.root.iter().flat_map(|root| &root.fds).map(AsRawFd::as_raw_fd));
+        self.close_ranges = gaps(keep);
+    }
+}
+
+/// The ranges of descriptor numbers between those in `keep`, and after the last.
+pub(crate) fn gaps(keep: Vec<RawFd>) -> Vec<(u32, u32)> {
+    let mut keep: Vec<u32> = keep.into_iter().filter_map(|fd| u32::try_from(fd).ok()).collect();
+    keep.sort_unstable();
+    let mut next = 0;
+    let mut gaps = Vec::new();
+    for fd in keep {
+        if fd > next {
+            gaps.push((next, fd - 1));
+        }
+        next = next.max(fd + 1);
+    }
+    gaps.push((next, u32::MAX));
+    gaps
+}
+
+fn clone_flags(plan: &RunPlan) -> u64 {
+    let wanted = [
+        (plan.namespaces.pid, libc::CLONE_NEWPID),
+        (plan.namespaces.mount, libc::CLONE_NEWNS),
+        (plan.namespaces.ipc, libc::CLONE_NEWIPC),
+        (plan.namespaces.uts, libc::CLONE_NEWUTS),
+        (plan.network == Network::None, libc::CLONE_NEWNET),
+        (plan.namespaces.time, libc::CLONE_NEWTIME),
+    ];
+    wanted.iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | u64::from(flag.unsigned_abs()))
+}
+
+fn backstop(limits: &Limits) -> Option<u64> {
+    limits.wall_time.and_then(|limit| u64::try_from((limit + BACKSTOP_GRACE).as_nanos()).ok())
+}
+
+fn payload(plan: &RunPlan, resources: &Resources<'_>, owned: &mut Vec<OwnedFd>) -> Result<PayloadPlan, Error> {
+    let mut stdio = [None; 3];
+    for (slot, given) in stdio.iter_mut().zip(resources.stdio) {
+        *slot = given.map(|fd| above_streams(fd, owned)).transpose()?;
+    }
+    let env = plan.command.env.iter().map(|(name, value)| {
+        let mut pair = name.clone();
+        pair.push("=");
+        pair.push(value);
+        c(pair)
+    });
+    Ok(PayloadPlan {
+        uid: resources.uid,
+        stdio,
+        pass_fds: plan.pass_fds.clone(),
+        rlimits: rlimits(&plan.limits),
+        ignored_signals: ignored_signals()?,
+        cwd: if plan.namespaces.mount { c(&plan.command.cwd)? } else { c"/".to_owned() },
+        filter: seccomp::filter(plan.seccomp),
+        notify: plan.seccomp == SeccompMode::Kill,
+        candidates: candidates(plan)?,
+        argv: ExecVector::new(plan.command.argv.iter().map(c).collect::<Result<_, _>>()?),
+        envp: ExecVector::new(env.collect::<Result<_, _>>()?),
+    })
+}
+
+/// A descriptor that is itself 0, 1 or 2 would be overwritten while the streams are put in place.
+fn above_streams(fd: BorrowedFd<'_>, owned: &mut Vec<OwnedFd>) -> Result<RawFd, Error> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd.as_raw_fd());
+    }
+    let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(Error::call("duplicate a standard stream"))?;
+    let number = copy.as_raw_fd();
+    owned.push(copy);
+    Ok(number)
+}
+
+/// Ceilings: never above the hard limit that this process has itself, since raising one needs
+/// CAP_SYS_RESOURCE.
+fn rlimits(limits: &Limits) -> Vec<Limit> {
+    let process = &limits.process;
+    let wanted = [
+        (Resource::Fsize, process.file_size),
+        (Resource::Nofile, Some(process.open_files)),
+        (Resource::Stack, process.stack),
+        (Resource::Core, Some(process.core)),
+        (Resource::As, process.address_space),
+        (Resource::Cpu, process.cpu_seconds),
+    ];
+    let lower = |(resource, limit): (Resource, Option<u64>)| {
+        let hard = getrlimit(resource).maximum;
+        let value = match (limit, hard) {
+            (Some(limit), Some(hard)) => Some(limit.min(hard)),
+            (limit, hard) => limit.or(hard),
+        };
+        Limit { resource, soft: value, hard: value }
+    };
+    wanted.into_iter().map(lower).collect()
+}
+
+fn ignored_signals() -> Result<u64, Error> {
+    const PATH: &str = "/proc/self/status";
+    let failed = |source| Error::ReadSelf { path: PATH, source };
+    let text = std::fs::read(PATH).map_err(failed)?;
+    let status = StatusFile::parse(&text).ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
+    Ok(status.ignored)
+}
+
+/// Where the program may be: the path itself, or every directory of the box's `PATH`.
+fn candidates(plan: &RunPlan) -> Result<Vec<CString>, Error> {
+    let program = plan.command.argv.first().map_or(OsStr::new(""), OsString::as_os_str);
+    if program.as_bytes().contains(&b'/') {
+        return Ok(vec![c(program)?]);
+    }
+    let path = plan.command.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_bytes());
+    let directories = path.unwrap_or_default().split(|byte| *byte == b':').filter(|dir| !dir.is_empty());
+    let join = |dir: &[u8]| c(OsString::from_vec([dir, b"/", program.as_bytes()].concat()));
+    directories.map(join).collect()
+}
+
+/// The namespaces that a plan asks for, by their names below `/proc/<pid>/ns`.
+pub(crate) fn wanted_namespaces(plan: &RunPlan) -> impl Iterator<Item = &'static str> {
+    let wanted = [
+        (plan.namespaces.pid, "pid"),
+        (plan.namespaces.mount, "mnt"),
+        (plan.network == Network::None, "net"),
+        (plan.namespaces.ipc, "ipc"),
+        (plan.namespaces.uts, "uts"),
+        (plan.namespaces.cgroup, "cgroup"),
+        (plan.namespaces.time, "time"),
+    ];
+    wanted.into_iter().filter(|(on, _)| *on).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_kept_is_closed() {
+        assert_eq!(gaps(vec![0, 1, 2]), [(3, u32::MAX)]);
+        assert_eq!(gaps(vec![7, 0, 2, 7, 4]), [(1, 1), (3, 3), (5, 6), (8, u32::MAX)]);
+    }
+}

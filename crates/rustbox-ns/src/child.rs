@@ -1,0 +1,162 @@
+//! Runs between `clone3` and `execve`: no allocation, no lock, no `tracing`, no panic.
+//!
+//! The process that becomes the payload. It takes off everything that a payload must not have, in
+//! the order in which each step still has the power it needs, tells init that it is ready, waits
+//! until init has read back what the kernel says of it, and executes the program.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustbox_core::{Actor, Stage};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Rlimit, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::blueprint::PayloadPlan;
+use crate::message::Message;
+use crate::sys;
+
+/// A step that failed, and on which of its items.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    pub(crate) errno: Errno,
+    pub(crate) item: u32,
+}
+
+impl Failure {
+    pub(crate) fn at(stage: Stage) -> impl Fn(Errno) -> Self {
+        move |errno| Self { stage, errno, item: 0 }
+    }
+
+    pub(crate) fn message(self, actor: Actor) -> Message {
+        Message::Failed { actor, stage: self.stage, errno: self.errno.raw_os_error(), item: self.item }
+    }
+}
+
+/// Exit code of a child that did not become the payload; the message says why, this is never judged.
+const NOT_STARTED: i32 = 127;
+
+pub(crate) fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+/// CPU time of this process.
+pub(crate) fn cpu_ns() -> u64 {
+    nanoseconds(ClockId::ProcessCPUTime)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
+}
+
+/// Becomes the payload, or returns the exit code of a child that could not.
+pub(crate) fn run(plan: &PayloadPlan, supervisor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> i32 {
+    if let Err(failure) = become_powerless(plan, supervisor) {
+        let _ = sys::send_with_fd(supervisor, &failure.message(Actor::Payload).encode(), None);
+        return NOT_STARTED;
+    }
+    let Some(init_cpu_ns) = wait_for_go(init) else { return NOT_STARTED };
+    let started = Message::Started { at_ns: monotonic_ns(), setup_cpu_ns: init_cpu_ns + cpu_ns() };
+    if sys::send_with_fd(supervisor, &started.encode(), None).is_err() {
+        return NOT_STARTED;
+    }
+    let errno = execute(plan);
+    let _ = sys::send_with_fd(supervisor, &Message::ExecFailed { errno: errno.raw_os_error() }.encode(), None);
+    NOT_STARTED
+}
+
+fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
+    rustix::process::setsid().map_err(Failure::at(Stage::Session))?;
+    match sys::join_session_keyring() {
+        // A kernel without keyrings has none to share.
+        Ok(()) | Err(Errno::NOSYS) => {}
+        Err(errno) => return Err(Failure::at(Stage::Session)(errno)),
+    }
+    descriptors(plan).map_err(Failure::at(Stage::Descriptors))?;
+    for (item, limit) in (0..).zip(&plan.rlimits) {
+        let value = Rlimit { current: limit.soft, maximum: limit.hard };
+        setrlimit(limit.resource, value).map_err(|errno| Failure { stage: Stage::Rlimits, errno, item })?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    credentials(plan)?;
+    rustix::process::chdir(plan.cwd.as_c_str()).map_err(Failure::at(Stage::Chdir))?;
+    for signal in 1..=64 {
+        if plan.ignored_signals & (1 << (signal - 1)) != 0 {
+            sys::set_default(signal).map_err(Failure::at(Stage::Session))?;
+        }
+    }
+    sys::unblock_all().map_err(Failure::at(Stage::Session))?;
+    seccomp(plan, supervisor).map_err(Failure::at(Stage::Seccomp))
+}
+
+/// Puts the three streams in place and marks everything else close-on-exec, but what was asked for.
+/// The sources are 3 or higher, so no stream overwrites another's source.
+fn descriptors(plan: &PayloadPlan) -> Result<(), Errno> {
+    sys::close_range_on_exec(3)?;
+    for (target, source) in (0..).zip(plan.stdio) {
+        match source {
+            Some(source) => sys::duplicate_onto(sys::borrow(source), target)?,
+            None => sys::keep_on_exec(sys::borrow(target))?,
+        }
+    }
+    for fd in &plan.pass_fds {
+        sys::keep_on_exec(sys::borrow(*fd))?;
+    }
+    Ok(())
+}
+
+/// The change of uid clears the permitted, effective and ambient sets; `capset` the inheritable one.
+fn credentials(plan: &PayloadPlan) -> Result<(), Failure> {
+    let at = Failure::at(Stage::Credentials);
+    let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.uid));
+    set_thread_groups(&[]).map_err(&at)?;
+    set_thread_res_gid(gid, gid, gid).map_err(&at)?;
+    set_thread_res_uid(uid, uid, uid).map_err(&at)?;
+    drop_capabilities().map_err(Failure::at(Stage::Capabilities))?;
+    set_no_new_privs(true).map_err(Failure::at(Stage::NoNewPrivs))
+}
+
+pub(crate) fn drop_capabilities() -> Result<(), Errno> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+fn seccomp(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<(), Errno> {
+    let Some(filter) = plan.filter else { return Ok(()) };
+    if !plan.notify {
+        return sys::install_filter(filter);
+    }
+    let listener = sys::install_notifying_filter(filter)?;
+    let sent = sys::send_with_fd(supervisor, &Message::Listener.encode(), Some(listener.as_fd()));
+    sent
+}
+
+/// Tells init that everything is off, and waits. Init answers with its CPU time so far.
+fn wait_for_go(init: BorrowedFd<'_>) -> Option<u64> {
+    rustix::io::retry_on_intr(|| rustix::io::write(init, &[0; 8])).ok()?;
+    let mut answer = [0_u8; 8];
+    match rustix::io::retry_on_intr(|| rustix::io::read(init, &mut answer[..])) {
+        Ok(8) => Some(u64::from_ne_bytes(answer)),
+        _ => None,
+    }
+}
+
+/// Tries each place in `PATH`. Something that is there but may not be executed is the better answer
+/// than that the next place does not have it.
+fn execute(plan: &PayloadPlan) -> Errno {
+    let mut result = Errno::NOENT;
+    for candidate in &plan.candidates {
+        match sys::execve(candidate, &plan.argv, &plan.envp) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => result = Errno::ACCESS,
+            errno => return errno,
+        }
+    }
+    result
+}

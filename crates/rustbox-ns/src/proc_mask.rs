@@ -1,0 +1,38 @@
+//! Names of `/proc` that a box does not see, and why.
+
+use std::ffi::CStr;
+
+/// One hidden name, relative to `/proc`.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcMask {
+    /// The name.
+    pub name: &'static CStr,
+    /// Whether it is a directory, and is covered by an empty one.
+    pub directory: bool,
+    /// Why it is hidden.
+    pub reason: &'static str,
+}
+
+const fn file(name: &'static CStr, reason: &'static str) -> ProcMask {
+    ProcMask { name, directory: false, reason }
+}
+
+const fn directory(name: &'static CStr, reason: &'static str) -> ProcMask {
+    ProcMask { name, directory: true, reason }
+}
+
+/// The list. What runtimes read to size themselves (`cpuinfo`, `meminfo`, `stat`, `loadavg`) stays.
+pub const MASKS: [ProcMask; 12] = [
+    file(c"kcore", "physical memory; guarded by file mode alone"),
+    file(c"keys", "descriptions of kernel keys, those of other users too"),
+    file(c"key-users", "which uids of the host hold keys"),
+    file(c"kallsyms", "names of kernel symbols"),
+    file(c"modules", "which modules the host has loaded"),
+    file(c"interrupts", "a side channel on keystrokes and other tenants"),
+    file(c"timer_list", "timers of every process of the host, by name"),
+    file(c"sysrq-trigger", "reboots or crashes the host; guarded by file mode alone"),
+    directory(c"acpi", "hardware switches"),
+    directory(c"scsi", "device removal and addition"),
+    directory(c"bus", "hardware configuration space"),
+    directory(c"irq", "interrupt routing"),
+];

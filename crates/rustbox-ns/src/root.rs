@@ -1,0 +1,214 @@
+//! Runs between `clone3` and `execve`: no allocation, no lock, no `tracing`, no panic.
+//!
+//! Builds the box's root. In order: make every mount of this namespace private (else unmounting
+//! the old root would unmount the host's); mount a tmpfs over `/` (the old root stays reachable by
+//! path, the new one by its descriptor); walk the list; make the tmpfs read-only; pivot; detach.
+//! Linux 5.14, the oldest kernel that is supported, has the whole descriptor-based mount API, so
+//! there is no second way.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustbox_core::Stage;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+};
+
+use crate::child::Failure;
+use crate::proc_mask;
+use crate::root_plan::{Missing, Op, Place, RootPlan, Source};
+use crate::sys::{self, MountAttr};
+
+const READ_ONLY: u64 = 0x1;
+const NO_SUID: u64 = 0x2;
+const NO_DEV: u64 = 0x4;
+const ID_MAP: u64 = 0x0010_0000;
+/// `MS_PRIVATE`.
+const PRIVATE: u64 = 1 << 18;
+const EMPTY_PATH: u32 = 0x1000;
+const RECURSIVE: u32 = 0x8000;
+
+/// `MS_NOSUID | MS_NODEV` for new mounts.
+fn plain() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV
+}
+
+fn directory_mode() -> Mode {
+    Mode::from_raw_mode(0o755)
+}
+
+/// Builds the root and makes it this process's own.
+pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
+    let host = MountAttr { propagation: PRIVATE, ..MountAttr::default() };
+    sys::mount_setattr(CWD, c"/", RECURSIVE, &host).map_err(Failure::at(Stage::Root))?;
+    let root = tmpfs(&[(c"mode", c"0755"), (c"size", c"1048576"), (c"nr_inodes", c"1024")], plain())
+        .map_err(Failure::at(Stage::Root))?;
+    move_mount(root.as_fd(), c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(Failure::at(Stage::Root))?;
+    for (item, op) in (0..).zip(&plan.ops) {
+        let stage = match op {
+            Op::Directory { .. } | Op::Symlink { .. } | Op::Text { .. } => Stage::Root,
+            Op::Bind { .. } | Op::Tmpfs { .. } => Stage::Mount,
+            Op::Dev => Stage::Dev,
+            Op::Proc => Stage::Proc,
+        };
+        apply(root.as_fd(), op).map_err(|errno| Failure { stage, errno, item })?;
+    }
+    let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
+    sys::mount_setattr(root.as_fd(), c"", EMPTY_PATH, &sealed).map_err(Failure::at(Stage::Root))?;
+    pivot(root.as_fd()).map_err(Failure::at(Stage::Pivot))
+}
+
+/// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached.
+fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::process::fchdir(root)?;
+    rustix::process::pivot_root(c".", c".")?;
+    unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
+}
+
+fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<(), Errno> {
+    match op {
+        Op::Directory { path } => mkdirat(root, path.as_c_str(), directory_mode()),
+        Op::Symlink { target, path } => symlinkat(target.as_c_str(), root, path.as_c_str()),
+        Op::Text { path, content } => text(root, path, content),
+        Op::Bind { source, place, idmap, missing } => match bind(root, source, place, *idmap) {
+            Err(Errno::NOENT) if *missing == Missing::Skip => Ok(()),
+            result => result,
+        },
+        Op::Tmpfs { place, size, inodes, mode, owner } => {
+            let options = [
+                (c"size", size.as_c_str()),
+                (c"nr_inodes", inodes.as_c_str()),
+                (c"mode", mode.as_c_str()),
+                (c"uid", owner.as_c_str()),
+                (c"gid", owner.as_c_str()),
+            ];
+            attach(root, tmpfs(&options, plain())?.as_fd(), place, FileType::Directory)
+        }
+        Op::Dev => dev(root),
+        Op::Proc => proc(root),
+    }
+}
+
+fn text(root: BorrowedFd<'_>, path: &CStr, content: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(root, path, flags, Mode::from_raw_mode(0o644))?;
+    if rustix::io::write(&file, content)? == content.len() { Ok(()) } else { Err(Errno::NOSPC) }
+}
+
+fn bind(root: BorrowedFd<'_>, source: &Source, place: &Place, idmap: Option<i32>) -> Result<(), Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = match source {
+        Source::Host(path) => open_tree(CWD, path.as_c_str(), flags)?,
+        Source::Below(directory, name) => {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            let directory = sys::borrow(*directory);
+            let path = openat2(directory, name.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+            open_tree(path.as_fd(), c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?
+        }
+    };
+    let kind = FileType::from_raw_mode(fstat(&tree)?.st_mode);
+    let mut attributes = MountAttr { set: NO_SUID | NO_DEV, propagation: PRIVATE, ..MountAttr::default() };
+    match idmap {
+        None => attributes.set |= READ_ONLY,
+        Some(userns) => {
+            attributes.set |= ID_MAP;
+            attributes.userns_fd = u64::from(userns.unsigned_abs());
+        }
+    }
+    sys::mount_setattr(tree.as_fd(), c"", EMPTY_PATH | RECURSIVE, &attributes)?;
+    attach(root, tree.as_fd(), place, kind)
+}
+
+/// Makes the mount point, and mounts there. A place of one part lies in our own, fresh tmpfs; a
+/// longer one may lead through a bind of somebody's files, so symlinks on the way are refused.
+fn attach(root: BorrowedFd<'_>, mount: BorrowedFd<'_>, place: &Place, kind: FileType) -> Result<(), Errno> {
+    let Some((last, parents)) = place.prefixes.split_last() else { return Err(Errno::INVAL) };
+    for parent in parents {
+        existing(mkdirat(root, parent.as_c_str(), directory_mode()))?;
+    }
+    let made = if kind == FileType::Directory {
+        mkdirat(root, last.as_c_str(), directory_mode())
+    } else {
+        mknodat(root, last.as_c_str(), FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
+    };
+    existing(made)?;
+    let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    if parents.is_empty() {
+        return move_mount(mount, c"", root, last.as_c_str(), from);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let point = openat2(root, last.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    move_mount(mount, c"", point.as_fd(), c"", from | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+/// A mount point that is there already, or that cannot be made in a read-only bind, may serve;
+/// whether it does, the mount itself will say.
+fn existing(made: Result<(), Errno>) -> Result<(), Errno> {
+    match made {
+        Err(Errno::EXIST | Errno::ROFS) => Ok(()),
+        result => result,
+    }
+}
+
+/// The devices every program expects, by major and minor number (`Documentation/admin-guide/devices.txt`).
+const DEVICES: [(&CStr, u32, u32); 6] =
+    [(c"null", 1, 3), (c"zero", 1, 5), (c"full", 1, 7), (c"random", 1, 8), (c"urandom", 1, 9), (c"tty", 5, 0)];
+const DEVICE_LINKS: [(&CStr, &CStr); 4] = [
+    (c"/proc/self/fd", c"fd"),
+    (c"/proc/self/fd/0", c"stdin"),
+    (c"/proc/self/fd/1", c"stdout"),
+    (c"/proc/self/fd/2", c"stderr"),
+];
+
+/// A tmpfs with nodes of our own making: nothing of the host's `/dev` is looked at.
+fn dev(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    let options = [(c"mode", c"0755"), (c"size", c"65536"), (c"nr_inodes", c"32")];
+    let dev = tmpfs(&options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+    for (name, major, minor) in DEVICES {
+        let device = rustix::fs::makedev(major, minor);
+        mknodat(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
+    }
+    for (target, name) in DEVICE_LINKS {
+        symlinkat(target, &dev, name)?;
+    }
+    mkdirat(&dev, c"shm", directory_mode())?;
+    let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
+    sys::mount_setattr(dev.as_fd(), c"", EMPTY_PATH, &sealed)?;
+    mkdirat(root, c"dev", directory_mode())?;
+    move_mount(dev.as_fd(), c"", root, c"dev", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// `/proc` of this PID namespace, in which a process sees only its own, with what it must not see covered.
+fn proc(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), c"hidepid", c"invisible")?;
+    fsconfig_create(context.as_fd())?;
+    let sealed = plain() | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let proc = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, sealed)?;
+    mkdirat(root, c"proc", directory_mode())?;
+    move_mount(proc.as_fd(), c"", root, c"proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    for mask in &proc_mask::MASKS {
+        let cover = if mask.directory { c"sys" } else { c"dev/null" };
+        let cover = open_tree(root, cover, flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)?;
+        match move_mount(cover.as_fd(), c"", proc.as_fd(), mask.name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! The box's root as a list of operations, made by the parent: the child only walks it.
+//!
+//! The new root is a tmpfs. What the box sees of the host is bound into it, one top-level name
+//! at a time, so that mount points can always be made without writing to anything of the host's,
+//! and no name that a payload could have chosen is ever followed.
+
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use rustbox_core::{Bind, BindAccess, RootSource, RunPlan, TmpfsMount};
+
+use crate::error::Error;
+
+/// What a bind shows.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A path of the host, trusted: the caller named it, or it is a system directory.
+    Host(CString),
+    /// A name directly below the directory behind a descriptor; symlinks are refused.
+    Below(RawFd, CString),
+}
+
+/// What a missing source means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The box cannot be built.
+    Fail,
+    /// The box does without.
+    Skip,
+}
+
+/// A place in the new root: its path relative to the root, after all of its parents.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Parents first, the place itself last; never empty.
+    pub(crate) prefixes: Vec<CString>,
+}
+
+/// One operation on the new root.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// A directory in the root tmpfs.
+    Directory { path: CString },
+    /// A symbolic link in the root tmpfs.
+    Symlink { target: CString, path: CString },
+    /// A small file in the root tmpfs.
+    Text { path: CString, content: Vec<u8> },
+    /// A bind, read-only unless it is id-mapped by a user namespace.
+    Bind { source: Source, place: Place, idmap: Option<RawFd>, missing: Missing },
+    /// A tmpfs.
+    Tmpfs { place: Place, size: CString, inodes: CString, mode: CString, owner: CString },
+    /// `/dev` with its nodes.
+    Dev,
+    /// `/proc` of the box's PID namespace.
+    Proc,
+}
+
+/// The list, with the descriptors that it names by number.
+#[derive(Debug)]
+pub(crate) struct RootPlan {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) fds: Vec<OwnedFd>,
+    /// What each operation is about, for error texts; as long as `ops`.
+    pub(crate) subjects: Vec<String>,
+}
+
+/// Host directories that programs are made of. On most systems all but the first are symlinks.
+const SYSTEM_DIRECTORIES: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+/// Files and directories of the host's `/etc` that compilers and runtimes need, and that hold
+/// nothing private: where links of alternatives lead, the library cache, certificates, time zone.
+const ETC_NAMES: [&str; 7] =
+    ["alternatives", "ca-certificates", "ld.so.cache", "localtime", "pki", "ssl", "crypto-policies"];
+/// Debian keeps the configuration of each Java here, and the runtime does not start without it.
+const ETC_JAVA_PREFIX: &str = "java-";
+/// Names of a `--rootfs` that the box brings along itself.
+const OWN_NAMES: [&str; 5] = ["proc", "sys", "dev", "tmp", "box"];
+
+fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
+    CString::new(text.as_ref().as_bytes())
+        .map_err(|_| Error::Nul { what: text.as_ref().to_string_lossy().into_owned() })
+}
+
+impl Place {
+    fn new(path: &Path) -> Result<Self, Error> {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let mut so_far = PathBuf::new();
+        let mut prefixes = Vec::new();
+        for part in relative.components() {
+            so_far.push(part);
+            prefixes.push(c(&so_far)?);
+        }
+        Ok(Self { prefixes })
+    }
+}
+
+impl RootPlan {
+    /// Plans the root of one box.
+    ///
+    /// # Errors
+    /// A `--rootfs` that cannot be read, or in which `/proc`, `/sys`, `/dev` or `/dev/null` is not
+    /// what it must be; a path with a NUL byte.
+    pub(crate) fn new(plan: &RunPlan, uid: u32, idmaps: &[Option<BorrowedFd<'_>>]) -> Result<Self, Error> {
+        let mut root = Self { ops: Vec::with_capacity(48), fds: Vec::new(), subjects: Vec::with_capacity(48) };
+        match &plan.root {
+            RootSource::Host => root.host()?,
+            RootSource::Directory(dir) => root.directory(dir)?,
+        }
+        root.push("/dev", Op::Dev);
+        for mount in &plan.tmpfs {
+            root.tmpfs(mount, uid)?;
+        }
+        root.push("/sys", Op::Directory { path: c("sys")? });
+        root.push("/proc", Op::Proc);
+        for (index, bind) in plan.binds.iter().enumerate() {
+            root.bind(bind, idmaps.get(index).copied().flatten())?;
+        }
+        if plan.root == RootSource::Host {
+            root.accounts(uid, &plan.hostname)?;
+        }
+        Ok(root)
+    }
+
+    fn push(&mut self, subject: impl Into<String>, op: Op) {
+        self.subjects.push(subject.into());
+        self.ops.push(op);
+    }
+
+    fn read_only(&mut self, path: &Path, missing: Missing) -> Result<(), Error> {
+        let source = Source::Host(c(path)?);
+        let op = Op::Bind { source, place: Place::new(path)?, idmap: None, missing };
+        self.push(path.display().to_string(), op);
+        Ok(())
+    }
+
+    fn host(&mut self) -> Result<(), Error> {
+        for name in SYSTEM_DIRECTORIES {
+            let path = Path::new("/").join(name);
+            match fs::read_link(&path) {
+                Ok(target) => self.push(name, Op::Symlink { target: c(target)?, path: c(name)? }),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(_) => self.read_only(&path, Missing::Fail)?,
+            }
+        }
+        self.push("/etc", Op::Directory { path: c("etc")? });
+        for name in ETC_NAMES {
+            self.read_only(&Path::new("/etc").join(name), Missing::Skip)?;
+        }
+        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
+            if entry.file_name().as_bytes().starts_with(ETC_JAVA_PREFIX.as_bytes()) {
+                self.read_only(&entry.path(), Missing::Skip)?;
+            }
+        }
+        for name in ["var", "run"] {
+            self.push(name, Op::Directory { path: c(name)? });
+        }
+        self.push("/var/tmp", Op::Symlink { target: c("../tmp")?, path: c("var/tmp")? });
+        Ok(())
+    }
+
+    /// The accounts that programs look up: root, nobody, and the box's own uid with its home.
+    fn accounts(&mut self, uid: u32, hostname: &str) -> Result<(), Error> {
+        let passwd = format!(
+            "root:x:0:0:root:/:/usr/sbin/nologin\nbox:x:{uid}:{uid}:box:/box:/bin/sh\n\
+             nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+        );
+        let group = format!("root:x:0:\nbox:x:{uid}:\nnogroup:x:65534:\n");
+        let hosts = format!("127.0.0.1 localhost {hostname}\n::1 localhost\n");
+        let nsswitch = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".to_owned();
+        for (path, text) in
+            [("etc/passwd", passwd), ("etc/group", group), ("etc/hosts", hosts), ("etc/nsswitch.conf", nsswitch)]
+        {
+            self.push(format!("/{path}"), Op::Text { path: c(path)?, content: text.into_bytes() });
+        }
+        Ok(())
+    }
+
+    /// Every top-level name of a root file system, but for those that the box brings along.
+    fn directory(&mut self, dir: &Path) -> Result<(), Error> {
+        check_rootfs(dir)?;
+        let failed = |source| Error::Rootfs { path: dir.to_owned(), source };
+        let fd = OwnedFd::from(fs::File::open(dir).map_err(failed)?);
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let kind = entry.file_type().map_err(failed)?;
+            if OWN_NAMES.iter().any(|own| name.as_bytes() == own.as_bytes()) {
+                continue;
+            }
+            let subject = entry.path().display().to_string();
+            if kind.is_symlink() {
+                let target = fs::read_link(entry.path()).map_err(failed)?;
+                self.push(subject, Op::Symlink { target: c(target)?, path: c(&name)? });
+            } else if kind.is_dir() || kind.is_file() {
+                let source = Source::Below(fd.as_raw_fd(), c(&name)?);
+                let place = Place::new(Path::new(&name))?;
+                self.push(subject, Op::Bind { source, place, idmap: None, missing: Missing::Fail });
+            }
+        }
+        self.fds.push(fd);
+        Ok(())
+    }
+
+    fn tmpfs(&mut self, mount: &TmpfsMount, uid: u32) -> Result<(), Error> {
+        // /tmp and /dev/shm are open to every uid, as everywhere; the others belong to the box.
+        let shared = [Path::new("/tmp"), Path::new("/dev/shm")].contains(&mount.target.as_path());
+        let op = Op::Tmpfs {
+            place: Place::new(&mount.target)?,
+            size: c(mount.size.0.to_string())?,
+            inodes: c(mount.inodes.to_string())?,
+            mode: c(if shared { "1777" } else { "0700" })?,
+            owner: c(if shared { 0 } else { uid }.to_string())?,
+        };
+        self.push(mount.target.display().to_string(), op);
+        Ok(())
+    }
+
+    fn bind(&mut self, bind: &Bind, idmap: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        let idmap = match bind.access {
+            BindAccess::ReadOnly => None,
+            BindAccess::Writable => Some(idmap.ok_or(Error::NoIdMap { path: bind.source.clone() })?.as_raw_fd()),
+        };
+        let source = Source::Host(c(&bind.source)?);
+        let op = Op::Bind { source, place: Place::new(&bind.target)?, idmap, missing: Missing::Fail };
+        self.push(format!("{} on {}", bind.source.display(), bind.target.display()), op);
+        Ok(())
+    }
+
+    /// What was operated on when operation `item` failed.
+    pub(crate) fn subject(&self, item: u32) -> &str {
+        usize::try_from(item).ok().and_then(|index| self.subjects.get(index)).map_or("", String::as_str)
+    }
+}
+
+/// Refuses a root in which a name that we mount on is a trap. Nothing below would follow it, but
+/// a root that has one was made to deceive.
+fn check_rootfs(dir: &Path) -> Result<(), Error> {
+    for name in ["proc", "sys", "dev"] {
+        match fs::symlink_metadata(dir.join(name)) {
+            Ok(found) if !found.is_dir() => {
+                return Err(Error::RootfsTrap { path: dir.join(name), wanted: "a directory" });
+            }
+            _ => {}
+        }
+    }
+    match fs::symlink_metadata(dir.join("dev/null")) {
+        Ok(found) if !found.file_type().is_char_device() => {
+            Err(Error::RootfsTrap { path: dir.join("dev/null"), wanted: "a character device" })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,86 @@
+//! Calls that change this process: descriptors, keyring, host name, loopback.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use super::last_errno;
+
+/// Closes every descriptor from `first` to `last`, since Linux 5.9.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only. The caller is a cloned child that owns none of these descriptors
+    // through a Rust value that is used again.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Marks every descriptor from `first` up as close-on-exec, since Linux 5.11.
+pub(crate) fn close_range_on_exec(first: u32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only, and closes nothing now.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Closes a descriptor that the parent's copy of a Rust value owns: in a cloned child only.
+pub(crate) fn forget_fd(fd: BorrowedFd<'_>) {
+    // SAFETY: the child shares no descriptor table with its parent and never drops the owner.
+    unsafe { libc::close(fd.as_raw_fd()) };
+}
+
+/// Joins a new session keyring without a name.
+pub(crate) fn join_session_keyring() -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let no_name = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name is documented to mean "a new, anonymous keyring".
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, no_name) };
+    if result >= 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Sets the host name of this UTS namespace.
+pub(crate) fn set_hostname(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: the pointer and the length are those of one string.
+    let result = unsafe { libc::sethostname(name.as_ptr(), name.count_bytes()) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Brings the interface `lo` of this network namespace up.
+pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: `ifreq` is plain data, and all zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "0x41 fits")]
+    let flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    request.ifr_ifru.ifru_flags = flags;
+    // SAFETY: SIOCSIFFLAGS reads an `ifreq`, and `request` is one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// A descriptor by its number: in a cloned child, for a number that the parent's plan keeps open.
+pub(crate) fn borrow(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: the numbers come from descriptors that the plan owns, which are in the list of those
+    // kept open, and the child never returns from the scope in which they are.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Makes descriptor `target` another name of `source`, open across `execve`.
+pub(crate) fn duplicate_onto(source: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only; what `target` was is owned by no Rust value of this cloned child.
+    let result = unsafe { libc::dup3(source.as_raw_fd(), target, 0) };
+    if result == target { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Leaves a descriptor open across `execve`.
+pub(crate) fn keep_on_exec(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+}
+
+/// Leaves namespaces behind for new ones.
+pub(crate) fn unshare(flags: u32) -> Result<(), Errno> {
+    // SAFETY: takes flags only; the caller passes none that would unshare memory or descriptors.
+    let result = unsafe { libc::unshare(flags.cast_signed()) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}

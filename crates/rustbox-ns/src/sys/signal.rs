@@ -1,0 +1,57 @@
+//! Signal masks and dispositions.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::last_errno;
+
+/// Size of the kernel's signal set, in bytes.
+const SIGSET_BYTES: usize = 8;
+
+fn set_mask(mask: u64) -> Result<(), Errno> {
+    let old = std::ptr::null_mut::<u64>();
+    // SAFETY: the new mask is a set of the size given; a null old mask is allowed.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, old, SIGSET_BYTES) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// Lets every signal through.
+pub(crate) fn unblock_all() -> Result<(), Errno> {
+    set_mask(0)
+}
+
+/// Blocks every signal that can be blocked.
+pub(crate) fn block_all() -> Result<(), Errno> {
+    set_mask(u64::MAX)
+}
+
+/// Gives a signal its default disposition.
+pub(crate) fn set_default(signal: i32) -> Result<(), Errno> {
+    // handler, flags, restorer, mask: all zero is SIG_DFL with an empty mask.
+    let action = [0_u64; 4];
+    let old = std::ptr::null_mut::<u64>();
+    // SAFETY: the kernel's `sigaction` is at most 32 bytes long, and all zeroes are valid.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, old, SIGSET_BYTES) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Blocks SIGCHLD, and returns a descriptor that is readable when one is pending.
+pub(crate) fn signal_fd_for_children() -> Result<OwnedFd, Errno> {
+    let mask = bit(libc::SIGCHLD);
+    set_mask(mask)?;
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: `mask` is a set of the size given; -1 asks for a new descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SIGSET_BYTES, flags) };
+    let fd = i32::try_from(fd).map_err(|_| Errno::BADF)?;
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: the kernel returned `fd` to this call alone, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
