@@ -1,0 +1,1 @@
+//! What `rustbox doctor` tells about cgroups: found out by doing it.
