@@ -1,1 +1,41 @@
-//! Support for the tests of the whole program.
+//! Support for the tests of the whole program: real boxes on the real kernel, judged from outside.
+//!
+//! A test opens a [`Lab`], runs boxes in it through the `rustbox` command, and compares three things:
+//! what the report says, what the payload printed, and what the [`residue`] oracle reads from the
+//! kernel without asking rustbox. The same payload in a [`Pen`] is the control: there its attack must
+//! succeed.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "a harness reports a broken host by failing the test, and its findings on stderr"
+)]
+
+mod binary;
+mod canary;
+mod host;
+mod lab;
+mod payload;
+mod pen;
+mod pidfd;
+mod process;
+mod random;
+mod residue;
+mod skip;
+mod sweep;
+mod table;
+
+pub use binary::{build_planted, rustbox};
+pub use canary::Canary;
+pub use host::{CgroupLayout, HostState};
+pub use lab::{BoxCommand, EndedBox, Lab, RunningBox};
+pub use payload::{NOT_IN_BOX, payload, payload_dir};
+pub use pen::{Pen, PenReport, PenSurvivor};
+pub use pidfd::{PidFd, wait_until};
+pub use process::{SeenProcess, scan};
+pub use random::Random;
+pub use residue::{BOUND, residue, wait_clean};
+pub use skip::{in_ci, skip_unless};
+pub use sweep::{Progress, Trial, sweep_trial};
+pub use table::{PayloadRow, payload_table};

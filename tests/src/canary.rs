@@ -1,0 +1,57 @@
+//! Strangers that no cleanup may touch.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::pidfd::PidFd;
+use crate::process::SeenProcess;
+
+/// A process that is no part of any box and looks like one: it is called `rustbox`, its arguments name
+/// a box, and so does its environment.
+///
+/// Whoever kills by name kills it. It ends with its standard input, so it cannot outlive the test.
+#[derive(Debug)]
+pub struct Canary {
+    child: Child,
+    pidfd: PidFd,
+}
+
+impl Canary {
+    /// Starts one that is named after this box.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(box_id: &str) -> Self {
+        let mut command = Command::new("/bin/cat");
+        std::os::unix::process::CommandExt::arg0(&mut command, format!("rustbox-{box_id}"));
+        let child = command
+            .env("RUSTBOX_CANARY", box_id)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("start a canary");
+        let pidfd = PidFd::open(child.id()).expect("pidfd of a canary");
+        // Its name in /proc, the one that `ps` and `pgrep` show: any process of ours may be renamed by us.
+        let _hint = std::fs::write(format!("/proc/{}/comm", child.id()), "rustbox");
+        Self { child, pidfd }
+    }
+
+    /// Asserts that it lives and has not even been stopped.
+    ///
+    /// # Panics
+    /// When it has been signalled.
+    pub fn assert_unharmed(&self) {
+        let seen = SeenProcess::read(self.child.id());
+        assert!(
+            !self.pidfd.wait(std::time::Duration::ZERO) && seen.as_ref().is_some_and(|p| p.state != 'T'),
+            "a stranger was harmed: {seen:?}"
+        );
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        self.pidfd.signal(rustix::process::Signal::KILL);
+        let _ended = self.child.wait();
+    }
+}

@@ -1,0 +1,102 @@
+//! What the host has, and what must be the same after a run as before.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::process;
+
+/// Where cgroups are mounted, found by the tests without asking rustbox.
+#[derive(Clone, Debug)]
+pub struct CgroupLayout {
+    /// The cgroup2 mount.
+    pub unified: Option<PathBuf>,
+    /// The cgroup v1 mounts, with their controllers.
+    pub v1: Vec<(String, PathBuf)>,
+}
+
+impl CgroupLayout {
+    /// Reads `/proc/self/mountinfo`.
+    #[must_use]
+    pub fn read() -> Self {
+        let mut layout = Self { unified: None, v1: Vec::new() };
+        for line in mountinfo().lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let Some(point) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let mut right = right.split(' ');
+            match right.next() {
+                Some("cgroup2") if layout.unified.is_none() => layout.unified = Some(point),
+                Some("cgroup") => layout.v1.push((right.nth(1).unwrap_or_default().to_owned(), point)),
+                Some(_) | None => {}
+            }
+        }
+        layout
+    }
+
+    /// Every mount in which a box may have a directory.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.unified.iter().map(PathBuf::as_path).chain(self.v1.iter().map(|(_, path)| path.as_path()))
+    }
+
+    /// The mount of one v1 controller.
+    #[must_use]
+    pub fn controller(&self, name: &str) -> Option<&Path> {
+        let has = |options: &str| options.split(',').any(|o| o == name);
+        self.v1.iter().find(|(options, _)| has(options)).map(|(_, path)| path.as_path())
+    }
+
+    /// Every cgroup directory of this name or, with a `*` at the end, of this beginning.
+    #[must_use]
+    pub fn directories(&self, name: &str) -> Vec<PathBuf> {
+        let fits = |found: &str| name.strip_suffix('*').map_or(found == name, |start| found.starts_with(start));
+        let mut found = Vec::new();
+        for root in self.roots() {
+            let entries = std::fs::read_dir(root).expect("a cgroup mount");
+            found.extend(entries.filter_map(Result::ok).map(|e| e.path()).filter(|path| {
+                path.is_dir() && path.file_name().and_then(|n| n.to_str()).is_some_and(fits)
+            }));
+        }
+        found
+    }
+}
+
+/// The text of `/proc/self/mountinfo`.
+pub(crate) fn mountinfo() -> String {
+    std::fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo")
+}
+
+/// What one can count or list of a host, to be compared with a later look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostState {
+    /// Lines of `/proc/self/mountinfo`.
+    pub mounts: BTreeSet<String>,
+    /// Cgroup directories directly below each mount that are called like a box.
+    pub box_cgroups: BTreeSet<PathBuf>,
+    /// Directories below `/sys/fs/cgroup`, in all.
+    pub cgroup_directories: usize,
+    /// Rows of the three tables of `/proc/sysvipc`.
+    pub sysv_objects: usize,
+    /// Processes whose uid is one that boxes get.
+    pub box_uids: usize,
+}
+
+impl HostState {
+    /// Looks at the host.
+    #[must_use]
+    pub fn read() -> Self {
+        let layout = CgroupLayout::read();
+        let rows = |name: &str| std::fs::read_to_string(format!("/proc/sysvipc/{name}")).map_or(0, |t| t.lines().count());
+        Self {
+            mounts: mountinfo().lines().map(str::to_owned).collect(),
+            box_cgroups: layout.directories("rustbox-*").into_iter().collect(),
+            cgroup_directories: layout.roots().map(count_directories).sum(),
+            sysv_objects: ["shm", "sem", "msg"].into_iter().map(rows).sum(),
+            box_uids: process::scan().iter().filter(|p| (70_000..=70_999).contains(&p.uid)).count(),
+        }
+    }
+}
+
+fn count_directories(root: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(root) else { return 0 };
+    let directories = entries.filter_map(Result::ok).filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    directories.map(|e| 1 + count_directories(&e.path())).sum()
+}

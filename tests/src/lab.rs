@@ -1,0 +1,390 @@
+//! Boxes of one test: started through the `rustbox` command, in a state directory of their own.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustbox_core::RunReport;
+use rustix::process::Signal;
+
+use crate::binary::rustbox;
+use crate::payload::{payload, payload_dir};
+use crate::pidfd::PidFd;
+use crate::residue::{residue, wait_clean};
+
+/// A box that has not ended after this time hangs; the longest legitimate run is a few seconds.
+const HANG: Duration = Duration::from_secs(40);
+
+/// A state directory and a family of box ids that nobody else uses.
+#[derive(Debug)]
+pub struct Lab {
+    directory: tempfile::TempDir,
+    prefix: String,
+    count: AtomicU32,
+}
+
+impl Lab {
+    /// Makes the directories. `name` becomes part of the box ids.
+    ///
+    /// # Panics
+    /// When `/var/lib` cannot be written: the tests need root.
+    #[must_use]
+    pub fn open(name: &str) -> Self {
+        // Not below /tmp: a privileged program must refuse state there, since others can write to it.
+        let directory = tempfile::Builder::new().prefix("rustbox-test-").tempdir_in("/var/lib");
+        let directory = directory.expect("a directory in /var/lib; the tests of whole boxes run as root");
+        std::fs::create_dir(directory.path().join("state")).expect("a state directory");
+        Self { directory, prefix: format!("t{}-{name}", std::process::id()), count: AtomicU32::new(0) }
+    }
+
+    /// Where this lab's boxes keep their records.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// A directory for the test's own files, removed with the lab.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A box that does not exist yet, with a new id.
+    #[must_use]
+    pub fn a_box(&self) -> BoxCommand<'_> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        BoxCommand {
+            lab: self,
+            box_id: format!("{}-{number}", self.prefix),
+            program: rustbox().to_owned(),
+            global: Vec::new(),
+            flags: Vec::new(),
+            argv: Vec::new(),
+            stdin: Stdio::null(),
+            wrapper: Vec::new(),
+        }
+    }
+
+    /// The `rustbox` command with this lab's state directory, for its other verbs.
+    #[must_use]
+    pub fn rustbox(&self) -> Command {
+        let mut command = Command::new(rustbox());
+        command.arg("--state-dir").arg(self.state_dir()).stdin(Stdio::null());
+        command
+    }
+}
+
+/// A `rustbox run` that is being put together.
+#[derive(Debug)]
+pub struct BoxCommand<'lab> {
+    lab: &'lab Lab,
+    box_id: String,
+    program: PathBuf,
+    global: Vec<OsString>,
+    flags: Vec<OsString>,
+    argv: Vec<OsString>,
+    stdin: Stdio,
+    wrapper: Vec<OsString>,
+}
+
+impl<'lab> BoxCommand<'lab> {
+    /// The id that it will have.
+    #[must_use]
+    pub fn box_id(&self) -> &str {
+        &self.box_id
+    }
+
+    /// Gives it an id of the caller's.
+    #[must_use]
+    pub fn named(mut self, box_id: &str) -> Self {
+        box_id.clone_into(&mut self.box_id);
+        self
+    }
+
+    /// Adds flags of `rustbox run`.
+    #[must_use]
+    pub fn flags<S: AsRef<OsStr>>(mut self, flags: impl IntoIterator<Item = S>) -> Self {
+        self.flags.extend(flags.into_iter().map(|f| f.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds flags of `rustbox` itself.
+    #[must_use]
+    pub fn global<S: AsRef<OsStr>>(mut self, flags: impl IntoIterator<Item = S>) -> Self {
+        self.global.extend(flags.into_iter().map(|f| f.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs a payload of `tests/adversarial` with these arguments.
+    #[must_use]
+    pub fn attack(self, name: &str, args: &[&str]) -> Self {
+        let _built = payload(name);
+        let bind = format!("{}:/payloads", payload_dir().display());
+        let mut argv = vec![format!("/payloads/{name}")];
+        argv.extend(args.iter().map(|a| (*a).to_owned()));
+        self.flags(["--ro-bind", &bind]).argv(argv)
+    }
+
+    /// Runs this program.
+    #[must_use]
+    pub fn argv<S: AsRef<OsStr>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
+        self.argv = argv.into_iter().map(|a| a.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Uses another program than [`rustbox`].
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        program.clone_into(&mut self.program);
+        self
+    }
+
+    /// Standard input of rustbox, and so of the payload; `/dev/null` otherwise.
+    #[must_use]
+    pub fn stdin(mut self, stdin: Stdio) -> Self {
+        self.stdin = stdin;
+        self
+    }
+
+    /// Puts these words before `rustbox`: a shell that spoils something first, `setsid --ctty`, ...
+    #[must_use]
+    pub fn wrapped<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = words.into_iter().map(|w| w.as_ref().to_owned()).collect();
+        self
+    }
+
+    fn file(&self, kind: &str) -> PathBuf {
+        self.lab.path().join(format!("{}.{kind}", self.box_id))
+    }
+
+    /// The whole command line, for a caller that starts it in its own way.
+    #[must_use]
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words = self.wrapper.clone();
+        words.push(self.program.clone().into());
+        words.extend(["--state-dir".into(), self.lab.state_dir().into()]);
+        words.extend(self.global.iter().cloned());
+        let mut json = OsString::from("--json=");
+        json.push(self.file("json"));
+        words.extend(["run".into(), "--box-id".into(), self.box_id.clone().into(), json]);
+        words.extend(["--env".into(), format!("RUSTBOX_TEST_BOX={}", self.box_id).into()]);
+        words.extend(self.flags.iter().cloned());
+        words.push("--".into());
+        words.extend(self.argv.iter().cloned());
+        words
+    }
+
+    /// Starts rustbox; the output goes to files, so that nobody has to read it along the way.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(self) -> RunningBox<'lab> {
+        let words = self.words();
+        let (stdout, stderr) = (self.file("out"), self.file("err"));
+        let (program, args) = words.split_first().expect("a command");
+        let create = |path: &Path| File::create(path).expect("an output file");
+        let report = self.file("json");
+        let begun = Instant::now();
+        let mut command = Command::new(program);
+        command.args(args).stdin(self.stdin).stdout(create(&stdout)).stderr(create(&stderr));
+        let child = command.spawn().unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
+        let pidfd = PidFd::open(child.id()).expect("pidfd of rustbox");
+        RunningBox { lab: self.lab, box_id: self.box_id, child, pidfd, stdout, stderr, report, begun }
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub fn finish(self) -> EndedBox<'lab> {
+        self.start().finish()
+    }
+}
+
+/// A `rustbox run` under way.
+#[derive(Debug)]
+pub struct RunningBox<'lab> {
+    lab: &'lab Lab,
+    box_id: String,
+    child: Child,
+    pidfd: PidFd,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    report: PathBuf,
+    begun: Instant,
+}
+
+impl<'lab> RunningBox<'lab> {
+    /// Its id.
+    #[must_use]
+    pub fn box_id(&self) -> &str {
+        &self.box_id
+    }
+
+    /// Pid of rustbox (or of what it is wrapped in).
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Descriptor of rustbox.
+    #[must_use]
+    pub fn pidfd(&self) -> &PidFd {
+        &self.pidfd
+    }
+
+    /// The write end of its standard input, if that is a pipe.
+    pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// What it has printed so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        read_lossy(&self.stdout)
+    }
+
+    /// Waits until the payload has printed this word.
+    ///
+    /// # Panics
+    /// When it has not after ten seconds.
+    pub fn await_output(&self, word: &str) {
+        let seen = crate::pidfd::wait_until(Duration::from_secs(10), || self.stdout().contains(word).then_some(()));
+        assert!(seen.is_some(), "no {word:?} from the payload: {:?} {}", self.stdout(), read_lossy(&self.stderr));
+    }
+
+    /// Sends a signal to rustbox.
+    pub fn signal(&self, signal: Signal) {
+        self.pidfd.signal(signal);
+    }
+
+    /// Kills rustbox with SIGKILL and reaps it.
+    pub fn kill(mut self) {
+        self.pidfd.signal(Signal::KILL);
+        let _status = self.child.wait();
+    }
+
+    /// Waits for rustbox's end.
+    ///
+    /// # Panics
+    /// When it hangs; it is killed then.
+    #[must_use]
+    pub fn finish(mut self) -> EndedBox<'lab> {
+        if !self.pidfd.wait(HANG) {
+            self.pidfd.signal(Signal::KILL);
+            let _status = self.child.wait();
+            let left = wait_clean(&self.box_id, &self.lab.state_dir());
+            panic!("rustbox hangs: {}; then left: {left:?}; stderr: {}", self.box_id, read_lossy(&self.stderr));
+        }
+        let elapsed = self.begun.elapsed();
+        let status = self.child.wait().expect("reap rustbox");
+        // At the moment when rustbox has returned, not after a while.
+        let left = residue(&self.box_id, &self.lab.state_dir());
+        let text = std::fs::read_to_string(&self.report).ok();
+        let report = text.filter(|t| !t.trim().is_empty()).map(|t| {
+            serde_json::from_str(&t).unwrap_or_else(|e| panic!("the report does not parse: {e}: {t}"))
+        });
+        let (stdout, stderr) = (read_lossy(&self.stdout), read_lossy(&self.stderr));
+        EndedBox { lab: self.lab, box_id: self.box_id, status, elapsed, stdout, stderr, report, left }
+    }
+}
+
+fn read_lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct EndedBox<'lab> {
+    lab: &'lab Lab,
+    /// Its id.
+    pub box_id: String,
+    /// How rustbox ended.
+    pub status: ExitStatus,
+    /// From its start to its end.
+    pub elapsed: Duration,
+    /// What the payload printed.
+    pub stdout: String,
+    /// What rustbox (and the payload) printed.
+    pub stderr: String,
+    report: Option<RunReport>,
+    left: Vec<String>,
+}
+
+impl EndedBox<'_> {
+    /// The report.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn report(&self) -> &RunReport {
+        self.report.as_ref().unwrap_or_else(|| panic!("no report: {self}"))
+    }
+
+    /// The report, if one was written.
+    #[must_use]
+    pub fn try_report(&self) -> Option<&RunReport> {
+        self.report.as_ref()
+    }
+
+    /// What rustbox exited with.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// What the kernel showed of the box at the moment when rustbox had returned.
+    #[must_use]
+    pub fn left(&self) -> &[String] {
+        &self.left
+    }
+
+    /// Asserts that nothing was left when rustbox returned, by the kernel and by the report.
+    ///
+    /// # Panics
+    /// When something was.
+    pub fn assert_contained(&self) -> &Self {
+        assert!(self.left.is_empty(), "left over: {:#?}\n{self}", self.left);
+        let now = wait_clean(&self.box_id, &self.lab.state_dir());
+        assert!(now.is_empty(), "came back: {now:#?}\n{self}");
+        if let Some(report) = &self.report {
+            let proof = &report.containment;
+            assert_eq!(proof.verdict, rustbox_core::ContainmentVerdict::Contained, "{self}");
+            assert_eq!(proof.survivors, Some(0), "{self}");
+            assert_eq!(proof.cgroup_removed, Some(true), "{self}");
+        }
+        self
+    }
+
+    /// Asserts verdict and exit code.
+    ///
+    /// # Panics
+    /// When they are others.
+    pub fn assert_verdict(&self, status: &str, cause: &str, code: i32) -> &Self {
+        let report = self.report();
+        let seen = (report.status.as_str(), report.cause.as_str(), self.code(), i32::from(report.exit_code));
+        assert_eq!(seen, (status, cause, Some(code), code), "{self}");
+        self
+    }
+
+    /// Asserts that the payload said this.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn assert_said(&self, text: &str) -> &Self {
+        assert!(self.stdout.contains(text), "the payload did not say {text:?}: {self}");
+        self
+    }
+}
+
+impl std::fmt::Display for EndedBox<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let report = self.report.as_ref().map(serde_json::to_string_pretty);
+        let report = report.and_then(Result::ok).unwrap_or_else(|| "none".to_owned());
+        let head = |text: &str| text.chars().take(4000).collect::<String>();
+        writeln!(f, "box {} ended with {} after {:?}", self.box_id, self.status, self.elapsed)?;
+        writeln!(f, "stdout: {}\nstderr: {}\nreport: {report}", head(&self.stdout), head(&self.stderr))
+    }
+}

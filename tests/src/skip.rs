@@ -1,0 +1,35 @@
+//! Skips: named, counted, and compared with a list.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The skips that are expected where CI runs, one name a line with its reason behind it.
+const LISTED: &str = include_str!("../skips.txt");
+
+/// Whether this run is held to the list of skips.
+#[must_use]
+pub fn in_ci() -> bool {
+    std::env::var_os("RUSTBOX_CI").is_some_and(|v| v == "1")
+}
+
+/// True when the case can run. Else it says on stderr that `name` is skipped and why, and the caller returns.
+///
+/// # Panics
+/// In CI, when the skip is not in `tests/skips.txt`, and when a listed one could have run: there the set
+/// of skips is part of the result.
+#[must_use]
+pub fn skip_unless(name: &str, there: Result<(), String>) -> bool {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let listed = LISTED.lines().any(|line| line.split_ascii_whitespace().next() == Some(name));
+    match there {
+        Ok(()) => {
+            assert!(!(in_ci() && listed), "{name} is listed in tests/skips.txt, but could run: take it off the list");
+            true
+        }
+        Err(reason) => {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+            eprintln!("skipped: {name}: {reason} (skip number {count} of this test binary)");
+            assert!(listed || !in_ci(), "{name} is skipped, and not listed in tests/skips.txt: {reason}");
+            false
+        }
+    }
+}
