@@ -32,7 +32,7 @@ impl BoxId {
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let digits = (0..13).map(|i| char::from(ALPHABET[usize::from((bits >> (i * 5)) as u8 & 31)]));
+        let digits = (0..13).map(|i| char::from(ALPHABET[usize::try_from((bits >> (i * 5)) & 31).unwrap_or_default()]));
         Self(digits.collect())
     }
 
