@@ -77,14 +77,14 @@ impl Workspace {
     }
 
     /// A `cargo` command in the root of the workspace.
-    pub(crate) fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
+    pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(cargo());
         command.args(arguments).current_dir(&self.root);
         command
     }
 
     /// Builds, and returns the programs that came out: `arguments` are those of `cargo build` or `cargo test --no-run`.
-    pub(crate) fn build<const N: usize>(&self, arguments: [&str; N]) -> Result<Vec<Executable>> {
+    pub(crate) fn build<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<Vec<Executable>> {
         let mut build = self.cargo(arguments);
         build.arg("--message-format=json-render-diagnostics");
         executables(&command::output(&mut build)?)

@@ -120,9 +120,11 @@ fn quoted(word: &str) -> String {
 
 /// Where cargo would have put it: tests look for their package's binaries in the directory above their own.
 fn guest_path(program: &Executable) -> String {
+    // A test's file carries a hash, so that two packages may have tests of one name.
+    let file = program.path.file_name().unwrap_or_default().to_string_lossy();
     match program.role {
-        Role::Binary => format!("guest/debug/{}", program.name),
-        Role::Test => format!("guest/debug/deps/{}", program.name),
+        Role::Binary => format!("guest/debug/{file}"),
+        Role::Test => format!("guest/debug/deps/{file}"),
     }
 }
 

@@ -76,17 +76,19 @@ fn run_job(workspace: &Workspace, job: &Job, limit: Duration) -> Result<u8> {
     boot::run(&kernel, &image, limit)
 }
 
-/// Packages whose tests run in the guest: those of the whole program, and those of cgroups on the real kernel.
-const TESTED: [&str; 2] = ["rustbox-tests", "rustbox-cgroup"];
+/// Packages whose tests run in the guest: those that ask the kernel, and not only themselves.
+const TESTED: [&str; 4] = ["rustbox-tests", "rustbox-cgroup", "rustbox-ns", "rustbox-supervisor"];
 
 fn tests(workspace: &Workspace, names: &[String]) -> Result<Vec<Executable>> {
-    let [whole, cgroups] = TESTED;
-    let mut built = workspace.build(["test", "--no-run", "--package", whole, "--package", cgroups])?;
+    let packages = TESTED.iter().flat_map(|package| ["--package", package]);
+    let mut built = workspace.build(["test", "--no-run"].into_iter().chain(packages))?;
     let is_test = |program: &Executable, name: &String| program.role == Role::Test && program.name == *name;
     if let Some(unknown) = names.iter().find(|name| !built.iter().any(|program| is_test(program, name))) {
         bail!("no test program is called {unknown}");
     }
     let chosen = |program: &Executable| names.is_empty() || names.iter().any(|name| is_test(program, name));
     built.retain(|program| program.role == Role::Binary || chosen(program));
+    // Cargo's order is that in which the compilers finished.
+    built.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     Ok(built)
 }
