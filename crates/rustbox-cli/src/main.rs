@@ -1,2 +1,7 @@
-//! The rustbox command.
-fn main() {}
+//! The command `rustbox`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rustbox_cli::main()
+}

@@ -1,0 +1,54 @@
+//! From the program's arguments to its exit code.
+
+use std::process::ExitCode;
+
+use crate::args::{Cli, Command, GlobalArgs, LogFormat};
+use crate::config::Settings;
+use crate::error::CliError;
+use crate::{args, commands, output};
+
+/// Runs the command that the program's arguments ask for, and returns what to exit with.
+pub fn main() -> ExitCode {
+    let code = match refuse_set_uid() {
+        Ok(()) => match args::parse(std::env::args_os()) {
+            Ok(cli) => dispatch(cli).unwrap_or_else(|error| output::fail(&error)),
+            Err(error) => output::usage(&error),
+        },
+        Err(error) => output::fail(&error),
+    };
+    ExitCode::from(code)
+}
+
+/// A set-uid rustbox would run any program with root's rights for anybody: nothing else happens first.
+fn refuse_set_uid() -> Result<(), CliError> {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    if getuid() == geteuid() && getgid() == getegid() { Ok(()) } else { Err(CliError::SetUid) }
+}
+
+fn dispatch(cli: Cli) -> Result<u8, CliError> {
+    let Cli { global, command } = cli;
+    install_log(&global);
+    if global.dry_run && !matches!(command, Command::Run(_)) {
+        return Err(CliError::NoDryRun);
+    }
+    let settings = || Settings::resolve(&global).map_err(CliError::Config);
+    match command {
+        Command::Schema => commands::schema(),
+        Command::Completions { shell } => commands::completions(shell),
+        Command::Man { directory } => commands::man(directory.as_deref()),
+        Command::Config { action } => commands::config(&global, &action),
+        _ => {
+            settings()?;
+            Ok(0)
+        }
+    }
+}
+
+fn install_log(global: &GlobalArgs) {
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(global.log.level);
+    // It is the only subscriber, installed once: there is nothing that could fail.
+    match global.log.format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+}

@@ -1,0 +1,16 @@
+//! The `rustbox` command: arguments, configuration, rendering, exit codes.
+//!
+//! The command decides nothing about a run: it turns what was typed into a checked plan, hands that to
+//! the supervisor, and shows what comes back. It is a library only so that the same program can be
+//! installed under two names.
+
+mod app;
+mod args;
+mod commands;
+mod config;
+mod error;
+mod output;
+mod render;
+mod signals;
+
+pub use app::main;

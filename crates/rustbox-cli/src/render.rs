@@ -1,0 +1,16 @@
+//! What people and other programs read.
+
+mod dry_run;
+mod escape;
+mod line;
+mod meta;
+mod signal;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+
+pub(crate) use dry_run::capabilities;
+pub(crate) use escape::{escape_os, escape_text};
+pub(crate) use line::{details, summary};
+pub(crate) use meta::{meta, meta_refused};
+pub(crate) use signal::signal_name;

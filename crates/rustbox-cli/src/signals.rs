@@ -1,0 +1,81 @@
+//! The signals that end a run, as a descriptor.
+//!
+//! They are blocked and read through a signalfd, so that the supervisor's poll loop sees them
+//! between two steps and never in the middle of one. The payload starts with a mask of its own.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::error::CliError;
+
+/// SIGTERM always; SIGINT and SIGHUP unless the caller ignores them, as `nohup` and a shell's `&` do.
+const ALWAYS: Signal = Signal::SIGTERM;
+const UNLESS_IGNORED: [Signal; 2] = [Signal::SIGINT, Signal::SIGHUP];
+
+/// Blocked signals and the descriptor on which they arrive. Dropping it restores the mask.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+}
+
+impl Signals {
+    /// Blocks the signals in this thread.
+    ///
+    /// # Errors
+    /// The kernel refuses, or does not tell which signals are ignored.
+    pub(crate) fn block() -> Result<Self, CliError> {
+        let status = std::fs::read_to_string("/proc/self/status").map_err(CliError::Signals)?;
+        let ignored = ignored_mask(&status);
+        let mut set = SigSet::empty();
+        set.add(ALWAYS);
+        for signal in UNLESS_IGNORED {
+            if ignored & bit(signal) == 0 {
+                set.add(signal);
+            }
+        }
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(|e| CliError::Signals(e.into()))?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&set, flags).map_err(|e| CliError::Signals(e.into()))?;
+        Ok(Self { fd, before })
+    }
+
+    /// Readable when one of the signals came.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // A second signal during the kill changes nothing any more; left pending, it would end us before the
+        // report is written. Descriptor and mask are ours: neither call has anything to report.
+        while let Ok(Some(_)) = self.fd.read_signal() {}
+        let _ = self.before.thread_set_mask();
+    }
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (i32::from(signal as u8) - 1)
+}
+
+/// `SigIgn` of `/proc/self/status`.
+fn ignored_mask(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ignored_signals_are_read_from_the_status_file() {
+        let status = "Name:\tcat\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert_eq!(ignored_mask(status), 0x1001);
+        assert_ne!(ignored_mask(status) & bit(Signal::SIGHUP), 0);
+        assert_eq!(ignored_mask(status) & bit(Signal::SIGINT), 0);
+    }
+}
