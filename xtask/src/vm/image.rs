@@ -31,6 +31,9 @@ const ETC: &[(&str, &str)] = &[
 /// Debian's merged layout, on which a box's default root is built.
 const LINKS: &[(&str, &str)] = &[("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")];
 
+/// Where the guest has the rustbox that must fail.
+const PLANTED: &str = "guest/rustbox-planted";
+
 /// Variables that tests read and that the guest gets from us as they are.
 const PASSED_ON: &[&str] = &["CI", "RUSTBOX_CI", "RUST_BACKTRACE", "PROPTEST_CASES"];
 
@@ -47,9 +50,14 @@ pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, payloads: &[Pat
     }
     archive.add("guest/environment", Node::Text(environment().into_bytes()));
     archive.add("guest/job", Node::Text(script(job, &marker).into_bytes()));
-    if let Job::Tests(programs) = job {
+    if let Job::Tests { programs, planted } = job {
+        let mut add = |guest: &str, host: &Path| -> Result<()> {
+            archive.add(guest, Node::Copy(stripped(directory, host, guest)?));
+            Ok(())
+        };
+        add(PLANTED, planted)?;
         for program in programs {
-            archive.add(&guest_path(program), Node::Copy(stripped(directory, program)?));
+            add(&guest_path(program), &program.path)?;
         }
     }
     let path = directory.join("initramfs");
@@ -86,7 +94,8 @@ fn marker() -> Result<String> {
 }
 
 fn environment() -> String {
-    let mut text = String::from("export RUSTBOX_BIN=/usr/bin/rustbox RUSTBOX_PAYLOADS=/payloads RUSTBOX_VM=1\n");
+    let mut text = String::from("export RUSTBOX_VM=1 RUSTBOX_BIN=/usr/bin/rustbox RUSTBOX_PAYLOADS=/payloads\n");
+    text.push_str(&format!("export RUSTBOX_PLANTED_BIN=/{PLANTED}\n"));
     for name in PASSED_ON {
         if let Ok(value) = std::env::var(name) {
             text.push_str(&format!("export {name}={}\n", quoted(&value)));
@@ -102,7 +111,7 @@ fn script(job: &Job, marker: &str) -> String {
             let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
             format!("{}\necho {marker} $?\n", words.join(" "))
         }
-        Job::Tests(programs) => {
+        Job::Tests { programs, .. } => {
             let mut text = String::from("failed=0\n");
             for program in programs.iter().filter(|program| program.role == Role::Test) {
                 text.push_str(&format!("echo; echo '== {}'\n/{} || failed=1\n", program.name, guest_path(program)));
@@ -129,11 +138,11 @@ fn guest_path(program: &Executable) -> String {
 }
 
 /// The program without its symbols: a tenth of the size, and the guest's root is in memory.
-fn stripped(directory: &Path, program: &Executable) -> Result<PathBuf> {
-    let target = directory.join(guest_path(program));
+fn stripped(directory: &Path, program: &Path, guest_path: &str) -> Result<PathBuf> {
+    let target = directory.join(guest_path);
     let parent = target.parent().unwrap_or(directory);
     fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-    command::run(Command::new("strip").arg("-o").arg(&target).arg(&program.path))?;
+    command::run(Command::new("strip").arg("-o").arg(&target).arg(program))?;
     Ok(target)
 }
 

@@ -14,10 +14,11 @@ mod cpio;
 mod image;
 mod kernel;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::workspace::{Executable, Role, Workspace};
@@ -43,8 +44,13 @@ pub(crate) struct Arguments {
 /// What the guest is to do.
 #[derive(Debug)]
 enum Job {
-    /// Run the tests among these programs, one after the other, and fail if one fails; the others are for the tests.
-    Tests(Vec<Executable>),
+    /// Run tests, one program after the other, and fail if one fails.
+    Tests {
+        /// The tests, and the binaries of their packages.
+        programs: Vec<Executable>,
+        /// A rustbox with its death guards taken out: with it the kill tests must fail, or they prove nothing.
+        planted: PathBuf,
+    },
     /// Run this command.
     Command(Vec<String>),
 }
@@ -52,7 +58,7 @@ enum Job {
 /// Boots the machine, runs what the arguments ask for, and hands its exit code on.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let job = match arguments.command.as_slice() {
-        [] => Job::Tests(tests(workspace, &arguments.tests)?),
+        [] => tests(workspace, &arguments.tests)?,
         command => Job::Command(command.to_vec()),
     };
     Ok(ExitCode::from(run_job(workspace, &job, Duration::from_secs(arguments.timeout))?))
@@ -60,7 +66,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 
 /// Runs every test of the guest, and fails if one fails.
 pub(crate) fn run_tests(workspace: &Workspace) -> Result<()> {
-    match run_job(workspace, &Job::Tests(tests(workspace, &[])?), Duration::from_secs(DEFAULT_TIMEOUT_SECONDS))? {
+    match run_job(workspace, &tests(workspace, &[])?, Duration::from_secs(DEFAULT_TIMEOUT_SECONDS))? {
         0 => Ok(()),
         code => bail!("the tests in the guest ended with {code}"),
     }
@@ -79,7 +85,7 @@ fn run_job(workspace: &Workspace, job: &Job, limit: Duration) -> Result<u8> {
 /// Packages whose tests run in the guest: those that ask the kernel, and not only themselves.
 const TESTED: [&str; 4] = ["rustbox-tests", "rustbox-cgroup", "rustbox-ns", "rustbox-supervisor"];
 
-fn tests(workspace: &Workspace, names: &[String]) -> Result<Vec<Executable>> {
+fn tests(workspace: &Workspace, names: &[String]) -> Result<Job> {
     let packages = TESTED.iter().flat_map(|package| ["--package", package]);
     let mut built = workspace.build(["test", "--no-run"].into_iter().chain(packages))?;
     let is_test = |program: &Executable, name: &String| program.role == Role::Test && program.name == *name;
@@ -90,5 +96,14 @@ fn tests(workspace: &Workspace, names: &[String]) -> Result<Vec<Executable>> {
     built.retain(|program| program.role == Role::Binary || chosen(program));
     // Cargo's order is that in which the compilers finished.
     built.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
-    Ok(built)
+    Ok(Job::Tests { programs: built, planted: planted(workspace)? })
+}
+
+/// In the directory in which the tests build it too when they run on the host.
+fn planted(workspace: &Workspace) -> Result<PathBuf> {
+    let directory = workspace.target.join("planted");
+    let directory = directory.to_str().context("a target directory whose name is not UTF-8")?;
+    let package = ["build", "--package", "rustbox-cli", "--bin", "rustbox", "--features", "planted-no-death-guard"];
+    let built = workspace.build(package.into_iter().chain(["--target-dir", directory]))?;
+    built.into_iter().find(|program| program.name == "rustbox").map(|program| program.path).context("a planted rustbox")
 }
