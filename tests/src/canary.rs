@@ -36,6 +36,12 @@ impl Canary {
         Self { child, pidfd }
     }
 
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asserts that it lives and has not even been stopped.
     ///
     /// # Panics

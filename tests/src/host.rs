@@ -51,9 +51,12 @@ impl CgroupLayout {
         let mut found = Vec::new();
         for root in self.roots() {
             let entries = std::fs::read_dir(root).expect("a cgroup mount");
-            found.extend(entries.filter_map(Result::ok).map(|e| e.path()).filter(|path| {
-                path.is_dir() && path.file_name().and_then(|n| n.to_str()).is_some_and(fits)
-            }));
+            found.extend(
+                entries
+                    .filter_map(Result::ok)
+                    .map(|e| e.path())
+                    .filter(|path| path.is_dir() && path.file_name().and_then(|n| n.to_str()).is_some_and(fits)),
+            );
         }
         found
     }
@@ -84,7 +87,8 @@ impl HostState {
     #[must_use]
     pub fn read() -> Self {
         let layout = CgroupLayout::read();
-        let rows = |name: &str| std::fs::read_to_string(format!("/proc/sysvipc/{name}")).map_or(0, |t| t.lines().count());
+        let rows =
+            |name: &str| std::fs::read_to_string(format!("/proc/sysvipc/{name}")).map_or(0, |t| t.lines().count());
         Self {
             mounts: mountinfo().lines().map(str::to_owned).collect(),
             box_cgroups: layout.directories("rustbox-*").into_iter().collect(),

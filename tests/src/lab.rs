@@ -65,6 +65,7 @@ impl Lab {
             argv: Vec::new(),
             stdin: Stdio::null(),
             wrapper: Vec::new(),
+            files: None,
         }
     }
 
@@ -88,6 +89,7 @@ pub struct BoxCommand<'lab> {
     argv: Vec<OsString>,
     stdin: Stdio,
     wrapper: Vec<OsString>,
+    files: Option<String>,
 }
 
 impl<'lab> BoxCommand<'lab> {
@@ -156,8 +158,16 @@ impl<'lab> BoxCommand<'lab> {
         self
     }
 
+    /// Names its output files otherwise than after the box, for a second run with the same id.
+    #[must_use]
+    pub fn report_as(mut self, name: &str) -> Self {
+        self.files = Some(name.to_owned());
+        self
+    }
+
     fn file(&self, kind: &str) -> PathBuf {
-        self.lab.path().join(format!("{}.{kind}", self.box_id))
+        let name = self.files.as_deref().unwrap_or(&self.box_id);
+        self.lab.path().join(format!("{name}.{kind}"))
     }
 
     /// The whole command line, for a caller that starts it in its own way.
@@ -194,6 +204,20 @@ impl<'lab> BoxCommand<'lab> {
         let child = command.spawn().unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
         let pidfd = PidFd::open(child.id()).expect("pidfd of rustbox");
         RunningBox { lab: self.lab, box_id: self.box_id, child, pidfd, stdout, stderr, report, begun }
+    }
+
+    /// Runs it to its end, and returns its exit code only: for a run that may lose its id to another one,
+    /// whose processes are not its own residue.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn finish_loser(self) -> Option<i32> {
+        let words = self.words();
+        let (program, args) = words.split_first().expect("a command");
+        let mut command = Command::new(program);
+        let output = command.args(args).stdin(Stdio::null()).output();
+        output.unwrap_or_else(|e| panic!("start {}: {e}", program.display())).status.code()
     }
 
     /// Runs it to its end.
@@ -283,9 +307,9 @@ impl<'lab> RunningBox<'lab> {
         // At the moment when rustbox has returned, not after a while.
         let left = residue(&self.box_id, &self.lab.state_dir());
         let text = std::fs::read_to_string(&self.report).ok();
-        let report = text.filter(|t| !t.trim().is_empty()).map(|t| {
-            serde_json::from_str(&t).unwrap_or_else(|e| panic!("the report does not parse: {e}: {t}"))
-        });
+        let report = text
+            .filter(|t| !t.trim().is_empty())
+            .map(|t| serde_json::from_str(&t).unwrap_or_else(|e| panic!("the report does not parse: {e}: {t}")));
         let (stdout, stderr) = (read_lossy(&self.stdout), read_lossy(&self.stderr));
         EndedBox { lab: self.lab, box_id: self.box_id, status, elapsed, stdout, stderr, report, left }
     }

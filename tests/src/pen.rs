@@ -80,7 +80,8 @@ impl Pen {
     pub fn run(self) -> PenReport {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let program = std::env::var_os("RUSTBOX_PEN").map_or_else(|| profile_dir().join("containment-pen"), PathBuf::from);
+        let program =
+            std::env::var_os("RUSTBOX_PEN").map_or_else(|| profile_dir().join("containment-pen"), PathBuf::from);
         let name = format!("containment-pen-{}-{number}", std::process::id());
         let mut command = Command::new(&program);
         command.arg(&name).args(&self.flags).arg("--").args(&self.command).stdin(self.stdin).stderr(Stdio::piped());

@@ -41,7 +41,8 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, events: PollFlags, time: Duration) ->
     let until = Instant::now() + time;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        let left =
+            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::from_borrowed_fd(fd, events)], Some(&left)) {
             Ok(count) => return count > 0,
             Err(rustix::io::Errno::INTR) => {}

@@ -11,7 +11,8 @@ impl Random {
     #[must_use]
     pub fn from_environment() -> Self {
         let given = std::env::var("RUSTBOX_SEED").ok().and_then(|s| s.parse().ok());
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::from(d.subsec_nanos()) << 20 | 1);
+        let clock =
+            || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::from(d.subsec_nanos()) << 20 | 1);
         let seed: u64 = given.unwrap_or_else(clock);
         eprintln!("seed: RUSTBOX_SEED={seed}");
         Self(seed.max(1))

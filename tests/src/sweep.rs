@@ -113,6 +113,7 @@ pub enum Trial {
 /// # Panics
 /// When the tracing itself fails.
 #[must_use]
+#[expect(clippy::zombie_processes, reason = "where the supervisor ended by itself, waitpid has reaped it")]
 pub fn sweep_trial(command: &BoxCommand<'_>, state_dir: &Path, boundary: usize) -> Trial {
     let layout = CgroupLayout::read();
     let mut child = start_stopped(command);

@@ -56,7 +56,9 @@ fn arguments() -> Option<Arguments> {
 
 fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
-        eprintln!("usage: containment-pen NAME [--root] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]");
+        eprintln!(
+            "usage: containment-pen NAME [--root] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]"
+        );
         return ExitCode::from(125);
     };
     let report = run(&arguments);
@@ -156,8 +158,12 @@ impl Cgroups {
 
     fn pids(&self) -> Vec<u32> {
         let read = |d: &PathBuf| std::fs::read_to_string(d.join("cgroup.procs")).unwrap_or_default();
-        let mut pids: Vec<u32> =
-            self.directories.iter().map(read).flat_map(|t| t.lines().filter_map(|l| l.parse().ok()).collect::<Vec<_>>()).collect();
+        let mut pids: Vec<u32> = self
+            .directories
+            .iter()
+            .map(read)
+            .flat_map(|t| t.lines().filter_map(|l| l.parse().ok()).collect::<Vec<_>>())
+            .collect();
         pids.sort_unstable();
         pids.dedup();
         pids
@@ -193,7 +199,12 @@ impl Cgroups {
         let mut left: Vec<String> = Vec::new();
         let _gone = wait_until(Duration::from_secs(5), || {
             reap_orphans(payload);
-            left = self.directories.iter().filter(|d| std::fs::remove_dir(d).is_err() && d.exists()).map(|d| d.display().to_string()).collect();
+            left = self
+                .directories
+                .iter()
+                .filter(|d| std::fs::remove_dir(d).is_err() && d.exists())
+                .map(|d| d.display().to_string())
+                .collect();
             left.is_empty().then_some(())
         });
         reap_orphans(payload);

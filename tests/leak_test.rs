@@ -1,0 +1,171 @@
+//! Thousands of runs leave the host as it was: cgroups, mounts, processes, descriptors, directories, memory.
+//! QR06, and 64 boxes at once.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers as well")]
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use rustbox_tests::{Canary, CgroupLayout, HostState, Lab, scan};
+
+/// The counts of the host are everybody's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// `RUSTBOX_LEAK_RUNS` sets another number of runs.
+fn runs() -> usize {
+    std::env::var("RUSTBOX_LEAK_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+}
+
+/// One of each kind of end, over and over.
+const KINDS: &[(&str, &[&str], &[&str], &str)] = &[
+    ("contain_kill_self", &["0", "0"], &[], "OK"),
+    ("contain_kill_self", &["11"], &[], "SIG"),
+    ("contain_double_fork", &[], &[], "OK"),
+    ("contain_wall_sleep", &[], &["--wall-time", "5ms"], "TLE"),
+    ("contain_setsid", &[], &["--output-limit", "1M"], "OK"),
+    ("no-such-payload", &[], &[], "XE"),
+    ("contain_stopped", &[], &[], "OK"),
+    ("contain_kill_self", &["0", "7"], &[], "RE"),
+];
+
+/// Kilobytes of kernel memory that grows when cgroups, namespaces or mounts leak.
+fn kernel_memory() -> BTreeMap<&'static str, i64> {
+    let text = std::fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    let field = |name: &'static str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).unwrap_or("0");
+        (name, line.split_ascii_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0))
+    };
+    ["SUnreclaim", "KernelStack", "Percpu"].into_iter().map(field).collect()
+}
+
+/// `num_cgroups` of every controller: directories that are gone and not yet freed count as well.
+fn kernel_cgroups() -> u64 {
+    let text = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split('\t').nth(2)?.parse::<u64>().ok()).sum()
+}
+
+fn open_files() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/file-nr").expect("file-nr");
+    text.split_ascii_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
+}
+
+fn state_entries(lab: &Lab) -> Vec<String> {
+    let boxes = lab.state_dir().join("boxes");
+    let entries = std::fs::read_dir(boxes).map(|d| d.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect());
+    entries.unwrap_or_default()
+}
+
+#[test]
+fn two_thousand_runs_leave_the_host_flat() {
+    let _alone = ALONE.lock();
+    let lab = Lab::open("leak");
+    let canary = Canary::start("leak");
+    let one_run = |number: usize| {
+        let (name, args, flags, status) = KINDS[number % KINDS.len()];
+        let command = lab.a_box().flags(flags).flags(["--quiet"]);
+        let command = if name == "no-such-payload" { command.argv(["/no/such"]) } else { command.attack(name, args) };
+        let ended = command.finish();
+        assert_eq!(ended.report().status.as_str(), status, "{ended}");
+        assert!(ended.left().is_empty(), "{:#?} {ended}", ended.left());
+    };
+    // A lap for what is made once and kept: caches of the kernel, lock files.
+    (0..64).for_each(one_run);
+    let (host, files, processes) = (HostState::read(), open_files(), scan().len());
+    let (memory, cgroups) = (kernel_memory(), kernel_cgroups());
+    let begun = Instant::now();
+    (0..runs()).for_each(one_run);
+    let took = begun.elapsed();
+    let after = HostState::read();
+    assert_eq!(after.mounts, host.mounts);
+    assert_eq!(after.box_cgroups, host.box_cgroups);
+    assert_eq!(after.cgroup_directories, host.cgroup_directories);
+    assert_eq!(after.sysv_objects, host.sysv_objects);
+    assert_eq!(after.box_uids, 0, "processes with a uid of the boxes");
+    assert_eq!(state_entries(&lab), Vec::<String>::new());
+    let zombies: Vec<_> = scan().into_iter().filter(|p| p.is_zombie() && p.comm.contains("rustbox")).collect();
+    assert!(zombies.is_empty(), "{zombies:?}");
+    let grown = scan().len().saturating_sub(processes);
+    assert!(grown < 20, "{grown} processes more than before");
+    let more_files = open_files().saturating_sub(files);
+    assert!(more_files < 500, "{more_files} open files more on the host after {} runs", runs());
+    let growth: BTreeMap<_, _> = kernel_memory().into_iter().map(|(k, v)| (k, v - memory[k])).collect();
+    eprintln!(
+        "{} runs in {took:?} ({:?} each); host: cgroup directories {} = {}, kernel cgroups {cgroups} -> {}, open files {files} -> {}, \
+         kernel memory growth in kB {growth:?}",
+        runs(),
+        took / u32::try_from(runs()).unwrap_or(1).max(1),
+        host.cgroup_directories,
+        after.cgroup_directories,
+        kernel_cgroups(),
+        open_files(),
+    );
+    // Freed in the background, so not zero: but a leak of one page for each run would show.
+    let per_run = growth.values().sum::<i64>() / i64::try_from(runs()).unwrap_or(1).max(1);
+    assert!(per_run < 16, "{per_run} kB of kernel memory for each run stay: {growth:?}");
+    canary.assert_unharmed();
+}
+
+#[test]
+fn sixty_four_boxes_at_once_do_not_mix() {
+    let _alone = ALONE.lock();
+    let lab = Lab::open("many");
+    let host = HostState::read();
+    let begun = Instant::now();
+    let start = |_| lab.a_box().attack("contain_leaked_fds", &[]).flags(["--mem", "64M"]).start();
+    let running: Vec<_> = (0..64).map(start).collect();
+    let mut uids = BTreeMap::new();
+    for one in running {
+        let ended = one.finish();
+        ended.assert_contained().assert_verdict("OK", "normal_exit", 0).assert_said("contained");
+        let open = ended.stdout.lines().filter(|l| l.contains("open: ")).count();
+        assert_eq!(open, 3, "{ended}");
+        *uids.entry(ended.report().uid).or_insert(0) += 1;
+    }
+    eprintln!("64 boxes at once: {:?}, {} different uids", begun.elapsed(), uids.len());
+    assert_eq!(HostState::read().mounts, host.mounts);
+    assert_eq!(HostState::read().cgroup_directories, host.cgroup_directories);
+}
+
+#[test]
+fn sixty_four_living_boxes_are_all_listed_and_all_end() {
+    let _alone = ALONE.lock();
+    let lab = Lab::open("living");
+    let start = |_| lab.a_box().attack("contain_spawn_race", &["fork"]).stdin(Stdio::piped()).start();
+    let mut running: Vec<_> = (0..64).map(start).collect();
+    running.iter().for_each(|r| r.await_output("armed:"));
+    let layout = CgroupLayout::read();
+    for one in &running {
+        assert!(!layout.directories(&format!("rustbox-{}", one.box_id())).is_empty(), "{}", one.box_id());
+    }
+    for one in &mut running {
+        drop(one.take_stdin());
+    }
+    for one in running {
+        one.finish().assert_contained().assert_verdict("OK", "normal_exit", 0);
+    }
+}
+
+#[test]
+fn memory_of_a_supervisor_does_not_grow_with_the_output() {
+    let _alone = ALONE.lock();
+    let lab = Lab::open("rss");
+    let flags = ["--output-limit", "2G", "--stdout", "/dev/null", "--wall-time", "2"];
+    let running = lab.a_box().attack("contain_output_flood", &["stdout"]).flags(flags).start();
+    let mut most = 0;
+    let path = format!("/proc/{}/status", running.pid());
+    while !running.pidfd().wait(std::time::Duration::from_millis(20)) {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|l| l.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+        most = most.max(kilobytes);
+    }
+    assert!(running.pidfd().as_fd().try_clone_to_owned().is_ok());
+    let ended = running.finish();
+    ended.assert_contained();
+    let passed_on = ended.report().stdout_bytes.expect("captured");
+    eprintln!("supervisor's largest resident set {most} kB after {passed_on} bytes of output");
+    assert!(most > 0 && most < 32 << 10, "{most} kB");
+    assert!(passed_on > 16 << 20, "too little output to tell: {passed_on}");
+}
