@@ -12,8 +12,10 @@
     reason = "a harness reports a broken host by failing the test, and its findings on stderr"
 )]
 
+mod attacks;
 mod binary;
 mod canary;
+mod ended;
 mod host;
 mod lab;
 mod payload;
@@ -26,10 +28,12 @@ mod skip;
 mod sweep;
 mod table;
 
+pub use attacks::{attack_that_stays, attack_that_tells};
 pub use binary::{build_planted, rustbox};
 pub use canary::Canary;
+pub use ended::EndedBox;
 pub use host::{CgroupLayout, HostState};
-pub use lab::{BoxCommand, EndedBox, Lab, RunningBox};
+pub use lab::{BoxCommand, Lab, RunningBox};
 pub use payload::{NOT_IN_BOX, payload, payload_dir};
 pub use pen::{Pen, PenReport, PenSurvivor};
 pub use pidfd::{PidFd, wait_until};
