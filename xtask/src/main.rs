@@ -12,7 +12,9 @@ mod command;
 mod deny;
 mod deps;
 mod elf;
+mod install;
 mod payloads;
+mod proof;
 mod readme;
 mod vm;
 mod workspace;
@@ -43,6 +45,10 @@ enum Chore {
     ///
     /// Downloads the kernel and busybox with apt-get, and installs QEMU if it is missing (as root).
     Vm(vm::Arguments),
+    /// Run the tests that prove containment, optimised.
+    Proof(proof::Arguments),
+    /// Build rustbox, and install it with its manual pages and completions.
+    Install(install::Arguments),
     /// Run every check that a change has to pass, in order, and stop at the first failure.
     Ci(ci::Arguments),
 }
@@ -60,6 +66,8 @@ fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
         Chore::Deps => deps::check(&workspace)?,
         Chore::Payloads => payloads::build(&workspace)?,
         Chore::Deny => deny::check(&workspace)?,
+        Chore::Proof(arguments) => proof::run(&workspace, arguments)?,
+        Chore::Install(arguments) => install::run(&workspace, arguments)?,
         Chore::Vm(arguments) => return vm::run(&workspace, arguments),
         Chore::Ci(arguments) => return ci::run(&workspace, arguments),
     }

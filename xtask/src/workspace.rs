@@ -92,10 +92,10 @@ impl Workspace {
 
     /// Builds the program that is shipped, and says where it is.
     pub(crate) fn release_binary(&self) -> Result<PathBuf> {
-        let built = self.build(["build", "--release", "--package", "rustbox-cli"])?;
+        let built = self.build(["build", "--release", "--package", "rustbox-cli", "--bin", "rustbox"])?;
         match built.into_iter().find(|program| program.name == "rustbox") {
             Some(program) => Ok(program.path),
-            None => bail!("`cargo build --release --package rustbox-cli` made no program called rustbox"),
+            None => bail!("`cargo build --release --package rustbox-cli --bin rustbox` made no program of that name"),
         }
     }
 }
