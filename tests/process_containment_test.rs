@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustbox_tests::{
-    BoxCommand, Canary, EndedBox, Lab, NOT_IN_BOX, Pen, SeenProcess, payload, payload_dir, payload_table, skip_unless,
+    EndedBox, Lab, NOT_IN_BOX, Pen, SeenProcess, attack_that_stays, attack_that_tells, payload, payload_dir,
+    payload_table, skip_unless,
 };
 
 fn states_at_kill(ended: &EndedBox<'_>) -> String {
