@@ -75,7 +75,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 }
 
 fn doc(workspace: &Workspace) -> Result<()> {
-    let mut doc = workspace.cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    let mut doc = workspace.cargo(["doc", "--workspace", "--no-deps"]);
     command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
