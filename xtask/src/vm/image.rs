@@ -34,8 +34,17 @@ const LINKS: &[(&str, &str)] = &[("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib"
 /// Where the guest has the rustbox that must fail.
 const PLANTED: &str = "guest/rustbox-planted";
 
-/// Variables that tests read and that the guest gets from us as they are.
-const PASSED_ON: &[&str] = &["CI", "RUSTBOX_CI", "RUST_BACKTRACE", "PROPTEST_CASES"];
+/// Variables that tests read, with the value that the guest gets if we have none: an emulated CPU is ten times
+/// slower, and the host runs the full numbers.
+const VARIABLES: &[(&str, Option<&str>)] = &[
+    ("CI", None),
+    ("RUSTBOX_CI", None),
+    ("RUSTBOX_SEED", None),
+    ("RUSTBOX_KILLS", Some("150")),
+    ("RUSTBOX_RACE_SPAWNS", Some("200")),
+    ("RUSTBOX_LEAK_RUNS", Some("200")),
+    ("RUST_BACKTRACE", None),
+];
 
 /// Writes the archive into `directory`.
 pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, payloads: &[PathBuf]) -> Result<Image> {
@@ -96,9 +105,9 @@ fn marker() -> Result<String> {
 fn environment() -> String {
     let mut text = String::from("export RUSTBOX_VM=1 RUSTBOX_BIN=/usr/bin/rustbox RUSTBOX_PAYLOADS=/payloads\n");
     text.push_str(&format!("export RUSTBOX_PLANTED_BIN=/{PLANTED}\n"));
-    for name in PASSED_ON {
-        if let Ok(value) = std::env::var(name) {
-            text.push_str(&format!("export {name}={}\n", quoted(&value)));
+    for (name, guest) in VARIABLES {
+        if let Some(value) = std::env::var(name).ok().as_deref().or(*guest) {
+            text.push_str(&format!("export {name}={}\n", quoted(value)));
         }
     }
     text
