@@ -3,6 +3,7 @@
  * usage: under_filter FILTER MODE PROGRAM [ARGUMENT]...
  * MODE is `off` (FILTER is not read: the control), `errno`, or `kill`. In `kill` this process holds the
  * listener: for every notification it prints `notified ARCH NUMBER` on stderr and kills the caller.
+ * The program is killed after 120 s, so that a test cannot hang on it.
  * The exit status is the program's, 128 + n for a signal, 125 for a failure of this program.
  */
 #define _GNU_SOURCE
@@ -112,6 +113,7 @@ int main(int argc, char **argv)
 			load(argv[1], 0);
 		if (kill_mode)
 			send_fd(pair[1], load(argv[1], SECCOMP_FILTER_FLAG_NEW_LISTENER));
+		alarm(120);
 		execvp(argv[3], argv + 3);
 		die(argv[3]);
 	}
