@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustbox_core::{AppliedControl, BoxId, Limits, Mode};
 use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock, mkdirat, openat};
@@ -18,6 +19,7 @@ use crate::error::{Error, RemoveError};
 use crate::group::{BoxCgroup, Files, Origin};
 use crate::hierarchies::{Hierarchies, host_has_swap, swap_missing};
 use crate::layout::{Control, ControlSet, Layout, Root, Version, wanted};
+use crate::wait::pause;
 use crate::plan::{Absent, Setting, settings};
 
 impl Hierarchies {
@@ -90,10 +92,7 @@ fn make_dirs(layout: &Layout, id: &BoxId, limits: &Limits, dirs: &mut Vec<Dir>) 
 /// Opens and locks a directory that was just made; when that fails it is removed here, since nobody else knows of it.
 fn open_made(root: &Root, index: usize, name: &str, path: PathBuf) -> Result<Dir, Error> {
     let opened = open_dir(root, index, name, path.clone()).and_then(|dir| {
-        flock(&dir.fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
-            Errno::WOULDBLOCK => Error::LockBusy { path: path.clone() },
-            other => Error::Lock { path: path.clone(), source: other.into() },
-        })?;
+        lock_made(&dir)?;
         Ok(dir)
     });
     opened.map_err(|first| match crate::remove::remove_empty(root, name) {
@@ -103,6 +102,23 @@ fn open_made(root: &Root, index: usize, name: &str, path: PathBuf) -> Result<Dir
             Error::UndoCreate { first: Box::new(first), undo: RemoveError { failures } }
         }
     })
+}
+
+/// How long somebody who only looks whether the box is alive may be in the way of its lock.
+const LOOKERS: Duration = Duration::from_millis(200);
+
+/// Locks a directory that was just made. Nobody can own it yet, but somebody may be looking at it, and a look is
+/// a lock for an instant. A collector that took it for dead removes it, and then the creation fails.
+fn lock_made(dir: &Dir) -> Result<(), Error> {
+    let ends = Instant::now() + LOOKERS;
+    loop {
+        match flock(&dir.fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if Instant::now() < ends => pause(Duration::from_millis(1))?,
+            Err(Errno::WOULDBLOCK) => return Err(Error::LockBusy { path: dir.path.clone() }),
+            Err(other) => return Err(Error::Lock { path: dir.path.clone(), source: other.into() }),
+        }
+    }
 }
 
 /// Opens a box's directory below a root. Readable, since `flock` refuses an `O_PATH` descriptor.

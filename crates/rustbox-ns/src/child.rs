@@ -58,16 +58,16 @@ fn nanoseconds(clock: ClockId) -> u64 {
 /// Becomes the payload, or returns the exit code of a child that could not.
 pub(crate) fn run(plan: &PayloadPlan, supervisor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> i32 {
     if let Err(failure) = become_powerless(plan, supervisor) {
-        let _ = sys::send_with_fd(supervisor, &failure.message(Actor::Payload).encode(), None);
+        let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Payload).encode(), &[]);
         return NOT_STARTED;
     }
     let Some(init_cpu_ns) = wait_for_go(init) else { return NOT_STARTED };
     let started = Message::Started { at_ns: monotonic_ns(), setup_cpu_ns: init_cpu_ns + cpu_ns() };
-    if sys::send_with_fd(supervisor, &started.encode(), None).is_err() {
+    if sys::send_with_fds(supervisor, &started.encode(), &[]).is_err() {
         return NOT_STARTED;
     }
     let errno = execute(plan);
-    let _ = sys::send_with_fd(supervisor, &Message::ExecFailed { errno: errno.raw_os_error() }.encode(), None);
+    let _ = sys::send_with_fds(supervisor, &Message::ExecFailed { errno: errno.raw_os_error() }.encode(), &[]);
     NOT_STARTED
 }
 
@@ -133,7 +133,7 @@ fn seccomp(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<(), Errno> 
         return sys::install_filter(filter);
     }
     let listener = sys::install_notifying_filter(filter)?;
-    let sent = sys::send_with_fd(supervisor, &Message::Listener.encode(), Some(listener.as_fd()));
+    let sent = sys::send_with_fds(supervisor, &Message::Listener.encode(), &[listener.as_fd()]);
     sent
 }
 

@@ -46,14 +46,14 @@ pub(crate) fn run(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> i32 {
     match arm(plan, supervisor).and_then(|()| start(plan, supervisor)) {
         Ok(main) => reap(plan, supervisor, &main),
         Err(failure) => {
-            let _ = sys::send_with_fd(supervisor, &failure.message(Actor::Init).encode(), None);
+            let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Init).encode(), &[]);
             GAVE_UP
         }
     }
 }
 
 fn say(supervisor: BorrowedFd<'_>, message: Message, stage: Stage) -> Result<(), Failure> {
-    sys::send_with_fd(supervisor, &message.encode(), None).map_err(Failure::at(stage))
+    sys::send_with_fds(supervisor, &message.encode(), &[]).map_err(Failure::at(stage))
 }
 
 fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {

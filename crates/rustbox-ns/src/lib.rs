@@ -7,10 +7,14 @@
 mod blueprint;
 mod child;
 mod error;
+mod fdpass;
 mod idmap;
 mod init;
 mod message;
+mod namespaces;
+mod notify;
 mod proc_mask;
+mod process;
 mod root;
 mod root_plan;
 pub mod seccomp;
@@ -20,6 +24,10 @@ mod sys;
 
 pub use blueprint::{Blueprint, Resources};
 pub use error::Error;
+pub use fdpass::{FDS_MAX, receive_fds, send_fds};
 pub use message::{MalformedMessage, Message};
+pub use namespaces::{namespace_ids, planned_namespaces};
+pub use notify::{DeniedCall, take_denied_call};
 pub use proc_mask::{MASKS as PROC_MASKS, ProcMask};
-pub use spawn::{Init, Process, Received, namespace_ids, planned_namespaces, spawn, spawn_helper};
+pub use process::{Process, spawn_helper};
+pub use spawn::{Init, Received, spawn};

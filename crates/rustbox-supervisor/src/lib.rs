@@ -1,1 +1,37 @@
-//! Place holder.
+//! Runs one program in a box, from a plan to a report that proves that nothing of it is left.
+//!
+//! ```text
+//! RunPlan -> Claim -> Sandbox -> (until_over) -> Ended -> Evidence -> RunReport
+//!            names    cgroups,   poll loop       kill,    judge()
+//!            locked   init held                  reap, remove
+//! ```
+//!
+//! One box is one thread and one poll loop. The supervisor never enters the box's cgroup.
+
+mod claim;
+mod clock;
+mod collect;
+mod controls;
+mod error;
+mod host;
+mod keeper;
+mod keeper_child;
+mod lease;
+mod lock;
+mod progress;
+mod report;
+mod run;
+mod sandbox;
+mod stat;
+mod streams;
+mod teardown;
+mod told;
+mod watch;
+
+pub use collect::{BoxView, Collected, collect, collect_all, kill, list};
+pub use controls::preflight;
+pub use error::Error;
+pub use host::{Host, Places};
+pub use lease::{FIRST_UID, UIDS};
+pub use progress::{Event, Progress, RunIo};
+pub use run::run;

@@ -19,9 +19,9 @@ pub(crate) use process::{
     borrow, close_range, close_range_on_exec, duplicate_onto, forget_fd, join_session_keyring, keep_on_exec,
     loopback_up, set_hostname, unshare,
 };
-pub(crate) use seccomp::{install_filter, install_notifying_filter};
+pub(crate) use seccomp::{install_filter, install_notifying_filter, receive_notification};
 pub(crate) use signal::{block_all, set_default, signal_fd_for_children, unblock_all};
-pub(crate) use socket::{receive_with_fd, send_with_fd};
+pub(crate) use socket::{FDS_MAX, receive_with_fds, send_with_fds};
 pub(crate) use wait::{wait_any_nohang, wait_pidfd};
 
 use rustix::io::Errno;

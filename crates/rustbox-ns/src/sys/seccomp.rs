@@ -1,6 +1,6 @@
 //! `seccomp(2)`.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -28,4 +28,15 @@ pub(crate) fn install_notifying_filter(filter: &'static [libc::sock_filter]) -> 
     let fd = i32::try_from(fd).map_err(|_| Errno::BADF)?;
     // SAFETY: the kernel returned `fd` to this call alone, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes a notification off a listener: the caller's call number and ABI (`AUDIT_ARCH_*`). Blocks.
+pub(crate) fn receive_notification(listener: BorrowedFd<'_>) -> Result<(i32, u32), Errno> {
+    /// `SECCOMP_IOCTL_NOTIF_RECV`: `_IOWR('!', 0, struct seccomp_notif)`.
+    const RECEIVE: libc::c_ulong = 0xc050_2100;
+    // SAFETY: `seccomp_notif` is plain data, and the kernel wants all zeroes.
+    let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes a `seccomp_notif`, whose size is part of its number.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as _, &raw mut notification) };
+    if result == 0 { Ok((notification.data.nr, notification.data.arch)) } else { Err(last_errno()) }
 }

@@ -1,0 +1,83 @@
+//! Children of the supervisor.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustbox_core::Ending;
+use rustix::process::{Signal, pidfd_send_signal};
+
+use crate::blueprint::gaps;
+use crate::error::Error;
+use crate::sys::{self, CloneRequest};
+
+/// A child of this process, named by its pidfd.
+#[derive(Debug)]
+pub struct Process {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+impl Process {
+    /// Its pid in this PID namespace; for display and for `/proc`, never for signals.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its pidfd: readable once the process has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Sends SIGKILL. A process that has ended already is no error.
+    ///
+    /// # Errors
+    /// Whatever `pidfd_send_signal` says besides `ESRCH`.
+    pub fn kill(&self) -> Result<(), Error> {
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(errno) => Err(Error::call("pidfd_send_signal(SIGKILL)")(errno)),
+        }
+    }
+
+    /// Waits for the end and reaps. Blocks: poll [`Self::pidfd`] first where there is a deadline.
+    ///
+    /// # Errors
+    /// `ECHILD` when somebody else has reaped it: that is missing evidence, not an end.
+    pub fn wait(self) -> Result<Ending, Error> {
+        match sys::wait_pidfd(self.pidfd.as_fd()) {
+            Ok(Some(reaped)) => Ok(reaped.ending),
+            Ok(None) => Err(Error::call("waitid")(rustix::io::Errno::CHILD)),
+            Err(errno) => Err(Error::call("waitid")(errno)),
+        }
+    }
+}
+
+/// Runs `child` in a copy of this process, in the same namespaces, with no descriptor but `keep`.
+///
+/// For the supervisor's keeper. `child` runs after a fork of what may be a program with threads: it
+/// must not allocate, lock or panic. All signals are blocked in it, it has a session of its own and
+/// the name given, and it is left by `_exit`. Its end raises no signal here.
+///
+/// # Errors
+/// `clone3` refused.
+pub fn spawn_helper(
+    name: &'static CStr,
+    keep: &[BorrowedFd<'_>],
+    child: impl FnOnce() -> i32,
+) -> Result<Process, Error> {
+    let close = gaps(keep.iter().map(AsRawFd::as_raw_fd).collect());
+    let request = CloneRequest { namespaces: 0, exit_signal: 0, cgroup: None };
+    let cloned = sys::clone3(&request, || {
+        let _ = sys::block_all();
+        let _ = rustix::thread::set_name(name);
+        let _ = rustix::process::setsid();
+        for (first, last) in &close {
+            let _ = sys::close_range(*first, *last);
+        }
+        child()
+    });
+    let (pid, pidfd) = cloned.map_err(Error::call("clone3 of a helper"))?;
+    Ok(Process { pid: pid.unsigned_abs(), pidfd })
+}

@@ -1,0 +1,133 @@
+//! What makes a box's names ours, before anything exists: keeper, uid, lock and record.
+
+use std::time::{Duration, Instant};
+
+use rustbox_cgroup::BoxCgroup;
+use rustbox_core::{BoxId, Record};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
+use crate::clock::now_rfc3339;
+use crate::collect;
+use crate::error::Error;
+use crate::keeper::{Keeper, TAG_LEASE};
+use crate::lease::Lease;
+use crate::lock::{BoxLock, Taken};
+use crate::progress::{Context, Event};
+
+/// How often a waiting run looks whether its name has become free.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The names of one box, held.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) keeper: Keeper,
+    pub(crate) lease: Lease,
+    pub(crate) lock: BoxLock,
+    pub(crate) record: Record,
+}
+
+/// Random bits from the kernel; they never repeat an id, whatever the clock does.
+pub(crate) fn random_u64() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    let flags = rustix::rand::GetRandomFlags::empty();
+    rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut bytes, flags)).map_err(Error::call("getrandom"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+impl Claim {
+    /// Takes the names, or gives everything back.
+    pub(crate) fn take(context: &mut Context<'_>) -> Result<Self, Error> {
+        let deadline = context.plan.wait_for_box.map(|wait| Instant::now() + wait);
+        loop {
+            let keeper = Keeper::spawn(context.host, &context.id, &context.plan.limits)?;
+            context.tell(Event::KeeperStarted);
+            match Self::with(context, &keeper) {
+                Ok((lease, lock, record)) => {
+                    context.tell(Event::Locked { uid: lease.uid() });
+                    return Ok(Self { keeper, lease, lock, record });
+                }
+                Err(error) => {
+                    keeper.dismiss()?;
+                    let waits = deadline.is_some_and(|at| Instant::now() < at);
+                    if !matches!(error, Error::Busy { .. }) || !waits || wait_a_little(context)? {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn with(context: &Context<'_>, keeper: &Keeper) -> Result<(Lease, BoxLock, Record), Error> {
+        let lease = Lease::find(context.host, random_u64()?)?;
+        keeper.hand_over(TAG_LEASE, &[lease.fd()])?;
+        lease.begin(context.host, &context.id)?;
+        let record = record(context, lease.uid());
+        match lock(context, &record, keeper) {
+            Ok(lock) => Ok((lease, lock, record)),
+            Err(error) => {
+                lease.end(context.host)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+fn lock(context: &Context<'_>, record: &Record, keeper: &Keeper) -> Result<BoxLock, Error> {
+    let id = &context.id;
+    match BoxLock::take(context.host, record, keeper)? {
+        Taken::Ours(lock) => return Ok(lock),
+        Taken::Busy { owner } => return Err(Error::Busy { id: id.clone(), owner }),
+        // Somebody died here and took the keeper along: what is left is collected first.
+        Taken::Stale(stale) => collect::collect_locked(context.host, id, Some(stale))?,
+    };
+    match BoxLock::take(context.host, record, keeper)? {
+        Taken::Ours(lock) => Ok(lock),
+        Taken::Busy { owner } => Err(Error::Busy { id: id.clone(), owner }),
+        Taken::Stale(_) => Err(Error::Busy { id: id.clone(), owner: None }),
+    }
+}
+
+/// True when the wait is over because of a signal.
+fn wait_a_little(context: &Context<'_>) -> Result<bool, Error> {
+    let timeout = Timespec::try_from(LOOK_AGAIN).ok();
+    let mut fds: Vec<_> = context.io.interrupt.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    poll(&mut fds, timeout.as_ref()).map(|ready| ready > 0).map_err(Error::call("poll"))
+}
+
+fn record(context: &Context<'_>, uid: u32) -> Record {
+    let (host, plan) = (context.host, context.plan);
+    let cgroups = BoxCgroup::plan_paths(host.hierarchies(), &context.id, &plan.limits);
+    Record {
+        schema: Record::SCHEMA.to_owned(),
+        box_id: context.id.clone(),
+        pid: std::process::id(),
+        starttime_ticks: host.starttime_ticks(),
+        boot_id: host.boot_id().to_owned(),
+        timestamp: now_rfc3339(),
+        uid,
+        cgroups: cgroups.iter().map(|path| path.display().to_string()).collect(),
+        supervisor_pid_namespace: None,
+        init: None,
+        pid_namespace: None,
+        audit_session: None,
+        argv: plan.command.argv.iter().take(SHOWN_ARGS).map(|arg| shown(arg)).collect(),
+        memory_max_bytes: plan.limits.memory.bytes(),
+        pids_max: plan.limits.pids.tasks(),
+    }
+}
+
+/// Arguments that are written down at most; records are small.
+const SHOWN_ARGS: usize = 32;
+/// Longest argument that is written down, in characters.
+const SHOWN_MAX: usize = 256;
+
+/// A text that a payload may have chosen, made safe to show.
+pub(crate) fn shown(text: &std::ffi::OsStr) -> String {
+    text.to_string_lossy().chars().take(SHOWN_MAX).flat_map(char::escape_default).collect()
+}
+
+/// A name for a box that did not get one.
+pub(crate) fn random_id() -> Result<BoxId, Error> {
+    random_u64().map(BoxId::from_random)
+}

@@ -1,0 +1,114 @@
+//! Why a run was refused, or could not be reported.
+
+use std::path::PathBuf;
+
+use rustbox_core::{BoxId, MissingControl};
+
+/// A run that did not take place, or a command that could not look.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A directory of ours is not fit to be trusted.
+    #[error("{} {problem}", path.display())]
+    Untrusted {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: &'static str,
+    },
+    /// A directory of ours could not be made or opened.
+    #[error("open {}", path.display())]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of ours could not be written.
+    #[error("write {}", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of ours could not be locked.
+    #[error("lock {}", path.display())]
+    Flock {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something of ours could not be removed.
+    #[error("remove {}", path.display())]
+    Remove {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the kernel's could not be read.
+    #[error("read {path}")]
+    ReadKernel {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A system call failed.
+    #[error("{call}")]
+    Call {
+        /// Which.
+        call: &'static str,
+        /// Why.
+        source: rustix::io::Errno,
+    },
+    /// A control that strict mode needs is missing on this host.
+    #[error("a control is missing on this host: {}", .0.iter().map(|m| m.control.as_str()).collect::<Vec<_>>().join(", "))]
+    ControlMissing(Vec<MissingControl>),
+    /// A box of this name is alive.
+    #[error("box {id} is busy: its lock is held{}", owner.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    Busy {
+        /// Which box.
+        id: BoxId,
+        /// The supervisor, as its record has it.
+        owner: Option<u32>,
+    },
+    /// Every uid of the range is leased.
+    #[error("every uid of the range {first}-{last} is leased to a box; end some, or run `rustbox cleanup --all`")]
+    NoUid {
+        /// First uid of the range.
+        first: u32,
+        /// Last uid of the range.
+        last: u32,
+    },
+    /// The cgroup layer refused.
+    #[error("cgroups")]
+    Cgroup(#[from] rustbox_cgroup::Error),
+    /// The namespace layer refused.
+    #[error("namespaces")]
+    Namespace(#[from] rustbox_ns::Error),
+    /// A file named for the payload's input or output could not be opened.
+    #[error("{flag} {}", path.display())]
+    Stream {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A descriptor that is to be passed is not open.
+    #[error("--pass-fd {fd}: descriptor {fd} is not open")]
+    PassFd {
+        /// The number.
+        fd: i32,
+    },
+}
+
+impl Error {
+    pub(crate) fn call(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |source| Self::Call { call, source }
+    }
+}

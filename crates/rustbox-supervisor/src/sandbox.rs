@@ -1,0 +1,222 @@
+//! From the claim to the payload's release: cgroups, init, and the reading back of everything that a
+//! payload must not run without.
+
+use std::time::{Duration, Instant};
+
+use rustbox_cgroup::BoxCgroup;
+use rustbox_core::{Actor, AppliedControl, KillReason, ProcessKey, Record, SetupFailure, Stage};
+use rustbox_ns::{Blueprint, Init, Resources, namespace_ids, planned_namespaces, spawn};
+
+use crate::claim::Claim;
+use crate::keeper::TAG_CGROUPS;
+use crate::progress::{Context, Event};
+use crate::streams::Streams;
+use crate::told::Told;
+use crate::watch;
+
+/// How long the init may take to arm itself. Attaching to cgroup v1 waits for the kernel's RCU grace
+/// period, tens of milliseconds; anything near this is a wedged host.
+const ARM_LIMIT: Duration = Duration::from_secs(10);
+/// Signal 9, as `PR_GET_PDEATHSIG` returns it.
+const SIGKILL: u32 = 9;
+
+/// A box that exists, or as much of it as could be made.
+#[derive(Debug, Default)]
+pub(crate) struct Sandbox {
+    pub(crate) cgroup: Option<BoxCgroup>,
+    pub(crate) init: Option<Init>,
+    pub(crate) told: Told,
+    pub(crate) facts: Facts,
+}
+
+/// What was read back before the release.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) applied: Vec<AppliedControl>,
+    pub(crate) reads_back: bool,
+    pub(crate) supervisor_pid_namespace: Option<u64>,
+    pub(crate) pid_namespace: Option<u64>,
+    pub(crate) audit_session: Option<u32>,
+}
+
+/// Why a box did not come to be.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A step failed.
+    Failed(SetupFailure),
+    /// Somebody wanted it to end.
+    Killed(KillReason),
+}
+
+fn failed(stage: Stage) -> impl Fn(&dyn std::error::Error) -> Stop {
+    move |error| Stop::Failed(failure(stage, error))
+}
+
+/// A failure of the supervisor's own, with the whole chain of causes in one line.
+fn failure(stage: Stage, error: &dyn std::error::Error) -> SetupFailure {
+    let mut detail = format!("could not {stage}: {error}");
+    let mut errno = None;
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        detail.push_str(": ");
+        detail.push_str(&source.to_string());
+        let io = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        errno = io.or_else(|| source.downcast_ref::<rustix::io::Errno>().map(|e| e.raw_os_error())).or(errno);
+        cause = source.source();
+    }
+    SetupFailure { stage, actor: Actor::Supervisor, errno, detail }
+}
+
+fn refused(stage: Stage, detail: String) -> Stop {
+    Stop::Failed(SetupFailure { stage, actor: Actor::Supervisor, errno: None, detail })
+}
+
+impl Sandbox {
+    /// Makes the box up to the release of its init. What exists when a step fails stays in `self`, to
+    /// be killed and removed like any other box.
+    pub(crate) fn build(
+        &mut self,
+        context: &mut Context<'_>,
+        claim: &Claim,
+        streams: &mut Streams,
+    ) -> Result<Blueprint, Stop> {
+        let plan = context.plan;
+        let cgroup = context
+            .host
+            .hierarchies()
+            .create(&context.id, &plan.limits, plan.mode)
+            .map_err(|error| failed(Stage::Cgroup)(&error))?;
+        let cgroup = self.cgroup.insert(cgroup);
+        claim.keeper.hand_over(TAG_CGROUPS, &cgroup.lock_fds()).map_err(|error| failed(Stage::Cgroup)(&error))?;
+        context.tell(Event::CgroupsCreated);
+        let resources = Resources { uid: claim.lease.uid(), stdio: streams.given(), attach: cgroup.attach_fds() };
+        let blueprint = Blueprint::new(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
+        self.facts.reads_back = blueprint.reads_back();
+        let (init, blueprint) = spawn(blueprint, cgroup.clone_into()).map_err(|error| failed(Stage::Clone)(&error))?;
+        streams.close_given();
+        context.tell(Event::Cloned { init_pid: init.process().pid() });
+        let init = self.init.insert(init);
+        watch::until_armed(context, init, &mut self.told, &blueprint, Instant::now() + ARM_LIMIT)?;
+        context.tell(Event::Armed);
+        self.read_back(context)?;
+        let init = self.init.as_ref().ok_or_else(|| refused(Stage::Release, "the init is gone".to_owned()))?;
+        let record = self.facts.marks(claim.record.clone(), init.process().pid());
+        claim.lock.write_marks(context.host, &record).map_err(|error| failed(Stage::Lock)(&error))?;
+        init.release().map_err(|error| failed(Stage::Release)(&error))?;
+        context.tell(Event::Released);
+        Ok(blueprint)
+    }
+
+    /// Asks the kernel whether what was ordered is so. A call that lied is found here.
+    fn read_back(&mut self, context: &Context<'_>) -> Result<(), Stop> {
+        let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else {
+            return Err(refused(Stage::ReadBack, "there is no box to read back".to_owned()));
+        };
+        let pid = init.process().pid();
+        cgroup.verify_member(pid).map_err(|error| failed(Stage::Attach)(&error))?;
+        self.facts.applied = cgroup.applied().to_vec();
+        for path in cgroup.paths() {
+            self.facts.applied.push(applied(
+                "cgroup_membership",
+                "init",
+                &pid.to_string(),
+                path.join("cgroup.procs").display().to_string(),
+            ));
+        }
+        let names = planned_namespaces(context.plan);
+        self.facts.read_namespaces(pid, &names)?;
+        self.facts.read_guards(&self.told)?;
+        self.facts.read_audit_session(pid, &self.told)
+    }
+}
+
+pub(crate) fn applied(control: &str, requested: &str, read_back: &str, source: impl Into<String>) -> AppliedControl {
+    AppliedControl {
+        control: control.to_owned(),
+        requested: requested.to_owned(),
+        read_back: read_back.to_owned(),
+        source: source.into(),
+    }
+}
+
+/// The name of a namespace's control in reports and in configuration.
+fn control_name(namespace: &str) -> String {
+    let name = match namespace {
+        "mnt" => "mount",
+        "net" => "network",
+        other => other,
+    };
+    format!("{name}_namespace")
+}
+
+impl Facts {
+    /// Each namespace of the init must be another one than ours.
+    fn read_namespaces(&mut self, pid: u32, names: &[&'static str]) -> Result<(), Stop> {
+        let ours = namespace_ids("self", names).map_err(|error| failed(Stage::ReadBack)(&error))?;
+        let theirs = namespace_ids(&pid.to_string(), names).map_err(|error| failed(Stage::ReadBack)(&error))?;
+        for ((name, ours), theirs) in names.iter().zip(&ours).zip(&theirs) {
+            if ours == theirs {
+                let detail = format!("the box's init is still in the supervisor's {name} namespace, {ours}");
+                return Err(refused(Stage::ReadBack, detail));
+            }
+            let source = format!("/proc/{pid}/ns/{name}");
+            self.applied.push(applied(&control_name(name), "its own", &format!("{name}:[{theirs}]"), source));
+            if *name == "pid" {
+                (self.supervisor_pid_namespace, self.pid_namespace) = (Some(*ours), Some(*theirs));
+            }
+        }
+        Ok(())
+    }
+
+    /// The two layers that tie the init's life to ours.
+    fn read_guards(&mut self, told: &Told) -> Result<(), Stop> {
+        let Some(armed) = told.armed else {
+            return Err(refused(Stage::Arm, "the init never said that it is armed".to_owned()));
+        };
+        if armed.pdeathsig != SIGKILL && !cfg!(feature = "planted-no-death-guard") {
+            let detail = format!("the init's parent-death signal reads {} instead of {SIGKILL}", armed.pdeathsig);
+            return Err(refused(Stage::Arm, detail));
+        }
+        let signal = armed.pdeathsig.to_string();
+        self.applied.push(applied("pdeathsig", "9", &signal, "prctl(PR_GET_PDEATHSIG) of the init"));
+        let lifeline = if cfg!(feature = "planted-no-death-guard") { "not polled" } else { "polled, supervisor alive" };
+        self.applied.push(applied("lifeline", "polled", lifeline, "poll(2) of the init on the supervisor's pidfd"));
+        Ok(())
+    }
+
+    /// The audit session, where the kernel gives one; it must not be ours.
+    fn read_audit_session(&mut self, pid: u32, told: &Told) -> Result<(), Stop> {
+        if told.armed.is_none_or(|armed| armed.loginuid_errno != 0) {
+            tracing::debug!(errno = told.armed.map(|a| a.loginuid_errno), "no audit session for this box");
+            return Ok(());
+        }
+        let path = format!("/proc/{pid}/sessionid");
+        let text = std::fs::read_to_string(&path).map_err(|error| failed(Stage::LoginUid)(&error))?;
+        let ours = std::fs::read_to_string("/proc/self/sessionid").map_err(|error| failed(Stage::LoginUid)(&error))?;
+        match text.trim().parse::<u32>() {
+            // 4294967295 is "unset" (linux/audit.h).
+            Ok(session) if session != u32::MAX && text != ours => {
+                self.audit_session = Some(session);
+                self.applied.push(applied("audit_session", "its own", text.trim(), path));
+                Ok(())
+            }
+            _ => Err(refused(Stage::LoginUid, format!("{path} reads {:?} after loginuid was written", text.trim()))),
+        }
+    }
+
+    /// The record with the marks by which the box's processes are recognised.
+    fn marks(&self, record: Record, init_pid: u32) -> Record {
+        Record {
+            supervisor_pid_namespace: self.supervisor_pid_namespace,
+            init: starttime(init_pid).map(|starttime_ticks| ProcessKey { pid: init_pid, starttime_ticks }),
+            pid_namespace: self.pid_namespace,
+            audit_session: self.audit_session,
+            ..record
+        }
+    }
+}
+
+/// Field 22 of a process's `stat`.
+fn starttime(pid: u32) -> Option<u64> {
+    crate::stat::read(pid).map(|stat| stat.starttime_ticks)
+}
