@@ -170,6 +170,19 @@ impl<'lab> BoxCommand<'lab> {
         self.lab.path().join(format!("{name}.{kind}"))
     }
 
+    /// Files for the output of a run that the caller starts in its own way.
+    pub(crate) fn outputs(&self) -> (File, File) {
+        let create = |kind| File::create(self.file(kind)).expect("an output file");
+        (create("out"), create("err"))
+    }
+
+    /// What a run that the caller started has printed, and its report, if there is one.
+    #[must_use]
+    pub fn collect(&self) -> (String, String, Option<rustbox_core::RunReport>) {
+        let report = std::fs::read_to_string(self.file("json")).ok().and_then(|t| serde_json::from_str(&t).ok());
+        (read_lossy(&self.file("out")), read_lossy(&self.file("err")), report)
+    }
+
     /// The whole command line, for a caller that starts it in its own way.
     #[must_use]
     pub fn words(&self) -> Vec<OsString> {

@@ -41,5 +41,5 @@ pub use process::{SeenProcess, scan};
 pub use random::Random;
 pub use residue::{BOUND, residue, wait_clean};
 pub use skip::{in_ci, skip_unless};
-pub use sweep::{Progress, Trial, sweep_trial};
+pub use sweep::{InjectTrial, Injected, Progress, Trial, inject_trial, sweep_trial};
 pub use table::{PayloadRow, payload_table};

@@ -1,16 +1,17 @@
-//! SIGKILL of the supervisor at a chosen system call.
+//! SIGKILL, or an error, at a chosen system call of the supervisor.
 //!
 //! Theory of operation: a shell stops itself and then executes rustbox. This process seizes it, lets it
 //! go on to the exec, and from there from one system call to the next. Only this one thread is traced:
 //! its children run free. Before the system call that the caller chose, while the supervisor stands
-//! still, it is killed. What it had done by then is read from the host, so the hits can be told by stage.
+//! still, it is killed, or the call is skipped and an error put in its place. What it had done by then is read from the host, so the hits can be told by stage.
 //!
 //! The death of a traced process is the death of any other: its parent-death signals, its descriptors
 //! and its pidfd go the same way. The tracer only chooses the moment.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
@@ -113,15 +114,94 @@ pub enum Trial {
 /// # Panics
 /// When the tracing itself fails.
 #[must_use]
-#[expect(clippy::zombie_processes, reason = "where the supervisor ended by itself, waitpid has reaped it")]
 pub fn sweep_trial(command: &BoxCommand<'_>, state_dir: &Path, boundary: usize) -> Trial {
+    let Some((mut child, progress)) = step_to(command, state_dir, boundary) else { return Trial::Ended };
+    child.kill().expect("kill the supervisor");
+    let status = child.wait().expect("reap the supervisor");
+    assert_eq!(status.signal(), Some(9), "the supervisor outlived SIGKILL");
+    Trial::Killed(progress)
+}
+
+/// What an injected error led to.
+#[derive(Clone, Debug)]
+pub struct Injected {
+    /// Number of the system call that failed.
+    pub call: u64,
+    /// How far the supervisor had come.
+    pub progress: Progress,
+    /// How it ended; none when it hung, and was killed for it.
+    pub status: Option<ExitStatus>,
+}
+
+/// Runs a box and lets system call number `boundary` of the supervisor fail, once, without being made.
+/// `errno` chooses the error by the call's number; none leaves that call alone. Returns none when the
+/// supervisor ended before, or the call was left alone.
+///
+/// # Panics
+/// When the tracing itself fails.
+#[must_use]
+pub fn inject_trial(
+    command: &BoxCommand<'_>,
+    state_dir: &Path,
+    boundary: usize,
+    errno: impl Fn(u64) -> Option<i32>,
+) -> InjectTrial {
+    let Some((mut child, progress)) = step_to(command, state_dir, boundary) else { return InjectTrial::Ended };
+    let pid = pid_of(&child);
+    let mut registers = ptrace::getregs(pid).expect("registers");
+    let call = registers.orig_rax;
+    let Some(error) = errno(call) else {
+        child.kill().expect("kill the supervisor");
+        let _status = child.wait().expect("reap the supervisor");
+        return InjectTrial::LeftAlone;
+    };
+    // No such call: the kernel skips it. At its exit the result is replaced.
+    registers.orig_rax = u64::MAX;
+    ptrace::setregs(pid, registers).expect("skip the call");
+    resume(pid, None);
+    let stopped = waitpid(pid, Some(WaitPidFlag::__WALL)).expect("wait for the skipped call");
+    assert!(matches!(stopped, WaitStatus::PtraceSyscall(_)), "{stopped:?}");
+    let mut registers = ptrace::getregs(pid).expect("registers");
+    registers.rax = i64::from(-error).cast_unsigned();
+    ptrace::setregs(pid, registers).expect("set the result");
+    ptrace::detach(pid, None).expect("let it go");
+    let pidfd = crate::pidfd::PidFd::open(child.id()).expect("pidfd of the supervisor");
+    let ended = pidfd.wait(HANG);
+    if !ended {
+        pidfd.signal(rustix::process::Signal::KILL);
+    }
+    let status = child.wait().expect("reap the supervisor");
+    InjectTrial::Failed(Injected { call, progress, status: ended.then_some(status) })
+}
+
+/// What a trial with an injected error came to.
+#[derive(Clone, Debug)]
+pub enum InjectTrial {
+    /// The call failed.
+    Failed(Injected),
+    /// The call is one that is left alone.
+    LeftAlone,
+    /// The supervisor ended before it made that many system calls.
+    Ended,
+}
+
+/// A supervisor that has not ended this long after one failed call hangs.
+const HANG: Duration = Duration::from_secs(15);
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
+}
+
+/// Starts a box and stops its supervisor at the entry of system call number `boundary`; none when it ended before.
+#[expect(clippy::zombie_processes, reason = "where the supervisor ended by itself, waitpid has reaped it")]
+fn step_to(command: &BoxCommand<'_>, state_dir: &Path, boundary: usize) -> Option<(Child, Progress)> {
     let layout = CgroupLayout::read();
-    let mut child = start_stopped(command);
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    let child = start_stopped(command);
+    let pid = pid_of(&child);
     let mut progress = Progress::Nothing;
     let mut calls = 0;
     let mut entering = true;
-    let trial = loop {
+    loop {
         match waitpid(pid, Some(WaitPidFlag::__WALL)).expect("wait for the traced supervisor") {
             WaitStatus::PtraceSyscall(_) => {
                 if entering {
@@ -130,7 +210,7 @@ pub fn sweep_trial(command: &BoxCommand<'_>, state_dir: &Path, boundary: usize) 
                         progress = Progress::look(command.box_id(), state_dir, &layout, progress);
                     }
                     if calls >= boundary {
-                        break Trial::Killed(progress);
+                        return Some((child, progress));
                     }
                     calls += 1;
                 }
@@ -144,14 +224,10 @@ pub fn sweep_trial(command: &BoxCommand<'_>, state_dir: &Path, boundary: usize) 
             }
             WaitStatus::PtraceEvent(..) => resume(pid, None),
             WaitStatus::Stopped(_, signal) => resume(pid, Some(signal)),
-            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return Trial::Ended,
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return None,
             WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
         }
-    };
-    child.kill().expect("kill the supervisor");
-    let status = child.wait().expect("reap the supervisor");
-    assert_eq!(status.signal(), Some(9), "the supervisor outlived SIGKILL");
-    trial
+    }
 }
 
 fn resume(pid: Pid, signal: Option<Signal>) {
@@ -166,8 +242,9 @@ fn resume(pid: Pid, signal: Option<Signal>) {
 fn start_stopped(command: &BoxCommand<'_>) -> Child {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).args(command.words());
-    let child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start a shell");
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    let (stdout, stderr) = command.outputs();
+    let child = shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("start a shell");
+    let pid = pid_of(&child);
     let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("wait for the shell");
     assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
     let options = ptrace::Options::PTRACE_O_TRACESYSGOOD | ptrace::Options::PTRACE_O_TRACEEXEC;

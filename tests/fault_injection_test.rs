@@ -1,0 +1,115 @@
+//! Every system call of the supervisor fails once: it refuses or copes, never hangs, never runs a payload with
+//! a barrier missing, never leaves anything, and never calls what failed a success.
+//!
+//! S09, QR04: the injected errors are those that the kernel documents for each call.
+
+use std::collections::BTreeMap;
+
+use rustbox_tests::{Canary, InjectTrial, Lab, Progress, inject_trial, wait_clean};
+
+/// Numbers of x86-64 system calls, with an error that each can return. What is not listed is EPERM.
+const ERRORS: &[(u64, i32)] = &[
+    (0, EIO),      // read
+    (1, ENOSPC),   // write
+    (2, EMFILE),   // open
+    (7, ENOMEM),   // poll
+    (9, ENOMEM),   // mmap
+    (22, EMFILE),  // pipe
+    (32, EMFILE),  // dup
+    (33, EMFILE),  // dup2
+    (46, ENOBUFS), // sendmsg
+    (47, ENOMEM),  // recvmsg
+    (53, EMFILE),  // socketpair
+    (56, EAGAIN),  // clone
+    (73, ENOLCK),  // flock
+    (84, EBUSY),   // rmdir
+    (247, ECHILD), // waitid
+    (257, EMFILE), // openat
+    (258, EACCES), // mkdirat
+    (263, EBUSY),  // unlinkat
+    (264, EIO),    // renameat
+    (271, ENOMEM), // ppoll
+    (283, EMFILE), // timerfd_create
+    (289, EMFILE), // signalfd4
+    (293, EMFILE), // pipe2
+    (318, EAGAIN), // getrandom
+    (424, ESRCH),  // pidfd_send_signal
+    (434, EMFILE), // pidfd_open
+    (435, EAGAIN), // clone3
+    (437, EMFILE), // openat2
+];
+
+const EIO: i32 = 5;
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const EACCES: i32 = 13;
+const EBUSY: i32 = 16;
+const ESRCH: i32 = 3;
+const ECHILD: i32 = 10;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+const ENOLCK: i32 = 37;
+const ENOBUFS: i32 = 105;
+const EPERM: i32 = 1;
+
+/// Calls that cannot fail in any program: exit, exit_group, rt_sigreturn; and those whose failure std turns
+/// into an abort before any of our code runs: brk, mprotect, munmap, arch_prctl, set_tid_address, rseq.
+const LEFT_ALONE: &[u64] = &[60, 231, 15, 12, 10, 11, 158, 218, 334, 273, 13, 14, 131];
+
+fn error_for(call: u64) -> Option<i32> {
+    if LEFT_ALONE.contains(&call) {
+        return None;
+    }
+    Some(ERRORS.iter().find(|(number, _)| *number == call).map_or(EPERM, |(_, errno)| *errno))
+}
+
+#[test]
+fn every_system_call_of_the_supervisor_fails_once() {
+    let lab = Lab::open("inject");
+    let canary = Canary::start("inject");
+    let (mut by_stage, mut by_end) = (BTreeMap::<Progress, usize>::new(), BTreeMap::<String, usize>::new());
+    let mut wrong = Vec::new();
+    for boundary in 0.. {
+        assert!(boundary < 20_000, "the supervisor never ends");
+        let command = lab.a_box().attack("contain_credentials", &[]);
+        let box_id = command.box_id().to_owned();
+        let failed = match inject_trial(&command, &lab.state_dir(), boundary, error_for) {
+            InjectTrial::Ended => break,
+            InjectTrial::LeftAlone => {
+                let _clean = wait_clean(&box_id, &lab.state_dir());
+                continue;
+            }
+            InjectTrial::Failed(failed) => failed,
+        };
+        *by_stage.entry(failed.progress).or_insert(0) += 1;
+        let (said, errors, report) = command.collect();
+        let what = format!("system call {boundary} (number {}) at {:?}", failed.call, failed.progress);
+        let code = failed.status.map(|s| s.code());
+        *by_end.entry(format!("{code:?}")).or_insert(0) += 1;
+        match code {
+            None => wrong.push(format!("{what}: hangs: {errors}")),
+            Some(Some(0)) if !said.contains("contain_credentials: contained") => {
+                wrong.push(format!("{what}: exit 0, and the payload says {said:?}"));
+            }
+            Some(Some(0 | 122 | 125)) => {}
+            other => wrong.push(format!("{what}: ended with {other:?}: {errors}")),
+        }
+        // Whatever it exits with: a payload that ran had every barrier.
+        if said.contains("escaped") || said.contains("not in a box") {
+            wrong.push(format!("{what}: fail-open: {said}"));
+        }
+        let claimed = report.is_some_and(|r| r.containment.verdict == rustbox_core::ContainmentVerdict::Contained);
+        let left = wait_clean(&box_id, &lab.state_dir());
+        if !left.is_empty() {
+            wrong.push(format!("{what}: left (claimed contained: {claimed}): {left:?}; {errors}"));
+            // So that one leak is not found again in every later trial.
+            let cleaned = lab.rustbox().args(["kill", &box_id]).output().expect("rustbox kill");
+            wrong.push(format!("  rustbox kill: {}", cleaned.status));
+        }
+    }
+    canary.assert_unharmed();
+    let total: usize = by_stage.values().sum();
+    eprintln!("{total} injected errors; by stage {by_stage:?}; by exit {by_end:?}; {} wrong", wrong.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(total > 100, "only {total} calls were reached");
+}
