@@ -64,7 +64,9 @@ pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, payloads: &[Pat
             archive.add(guest, Node::Copy(stripped(directory, host, guest)?));
             Ok(())
         };
-        add(PLANTED, planted)?;
+        if let Some(planted) = planted {
+            add(PLANTED, planted)?;
+        }
         for program in programs {
             add(&guest_path(program), &program.path)?;
         }
