@@ -133,8 +133,7 @@ fn seccomp(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<(), Errno> 
         return sys::install_filter(filter);
     }
     let listener = sys::install_notifying_filter(filter)?;
-    let sent = sys::send_with_fds(supervisor, &Message::Listener.encode(), &[listener.as_fd()]);
-    sent
+    sys::send_with_fds(supervisor, &Message::Listener.encode(), &[listener.as_fd()])
 }
 
 /// Tells init that everything is off, and waits. Init answers with its CPU time so far.

@@ -13,6 +13,9 @@ use crate::sys;
 /// Descriptors in one record at most.
 pub const FDS_MAX: usize = sys::FDS_MAX;
 
+/// A record that was received: its byte, and the descriptors that came along.
+pub(crate) type Received = (u8, [Option<OwnedFd>; FDS_MAX]);
+
 /// Sends a record of one byte with descriptors, at most [`FDS_MAX`]. Never waits.
 ///
 /// # Errors
@@ -25,7 +28,7 @@ pub fn send_fds(socket: BorrowedFd<'_>, tag: u8, fds: &[BorrowedFd<'_>]) -> Resu
 ///
 /// # Errors
 /// The socket failed.
-pub fn receive_fds(socket: BorrowedFd<'_>) -> Result<Option<(u8, [Option<OwnedFd>; FDS_MAX])>, Errno> {
+pub fn receive_fds(socket: BorrowedFd<'_>) -> Result<Option<Received>, Errno> {
     let mut tag = [0];
     match sys::receive_with_fds(socket, &mut tag, RecvFlags::DONTWAIT) {
         Ok(arrived) if arrived.length == 1 => Ok(Some((tag[0], arrived.fds))),

@@ -2,27 +2,24 @@
 
 use std::ffi::CStr;
 
-/// One hidden name, relative to `/proc`.
+/// One hidden file, relative to `/proc`.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcMask {
     /// The name.
     pub name: &'static CStr,
-    /// Whether it is a directory, and is covered by an empty one.
-    pub directory: bool,
     /// Why it is hidden.
     pub reason: &'static str,
 }
 
 const fn file(name: &'static CStr, reason: &'static str) -> ProcMask {
-    ProcMask { name, directory: false, reason }
-}
-
-const fn directory(name: &'static CStr, reason: &'static str) -> ProcMask {
-    ProcMask { name, directory: true, reason }
+    ProcMask { name, reason }
 }
 
 /// The list. What runtimes read to size themselves (`cpuinfo`, `meminfo`, `stat`, `loadavg`) stays.
-pub const MASKS: [ProcMask; 12] = [
+///
+/// `/proc` is mounted read-only besides, and the payload has no capability: what only root may touch
+/// is not repeated here, but for two files that would cost the host.
+pub const MASKS: [ProcMask; 8] = [
     file(c"kcore", "physical memory; guarded by file mode alone"),
     file(c"keys", "descriptions of kernel keys, those of other users too"),
     file(c"key-users", "which uids of the host hold keys"),
@@ -31,8 +28,4 @@ pub const MASKS: [ProcMask; 12] = [
     file(c"interrupts", "a side channel on keystrokes and other tenants"),
     file(c"timer_list", "timers of every process of the host, by name"),
     file(c"sysrq-trigger", "reboots or crashes the host; guarded by file mode alone"),
-    directory(c"acpi", "hardware switches"),
-    directory(c"scsi", "device removal and addition"),
-    directory(c"bus", "hardware configuration space"),
-    directory(c"irq", "interrupt routing"),
 ];

@@ -203,8 +203,7 @@ fn proc(root: BorrowedFd<'_>) -> Result<(), Errno> {
     move_mount(proc.as_fd(), c"", root, c"proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     for mask in &proc_mask::MASKS {
-        let cover = if mask.directory { c"sys" } else { c"dev/null" };
-        let cover = open_tree(root, cover, flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)?;
+        let cover = open_tree(root, c"dev/null", flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)?;
         match move_mount(cover.as_fd(), c"", proc.as_fd(), mask.name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),

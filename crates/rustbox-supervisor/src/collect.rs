@@ -59,6 +59,9 @@ pub enum Collected {
     },
 }
 
+/// A box, and what became of it.
+pub type CollectedBox = (BoxId, Result<Collected, Error>);
+
 /// Every box of this host: those with a cgroup, whatever their state directory, and those with a record here.
 ///
 /// # Errors
@@ -130,7 +133,7 @@ pub fn collect(host: &Host, id: &BoxId) -> Result<Collected, Error> {
 ///
 /// # Errors
 /// The boxes could not be listed.
-pub fn collect_all(host: &Host) -> Result<Vec<(BoxId, Result<Collected, Error>)>, Error> {
+pub fn collect_all(host: &Host) -> Result<Vec<CollectedBox>, Error> {
     let mut ids = host.hierarchies().boxes()?;
     ids.extend(lock::boxes(host)?);
     ids.sort();

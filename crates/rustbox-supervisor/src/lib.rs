@@ -28,7 +28,7 @@ mod teardown;
 mod told;
 mod watch;
 
-pub use collect::{BoxView, Collected, collect, collect_all, kill, list};
+pub use collect::{BoxView, Collected, CollectedBox, collect, collect_all, kill, list};
 pub use controls::preflight;
 pub use error::Error;
 pub use host::{Host, Places};

@@ -61,13 +61,13 @@ impl Remains {
     /// How far the box got beyond the limit that ended it, until it was seen empty.
     fn overshoot_ns(&self, context: &Context<'_>, cause: Cause) -> Option<u64> {
         let limits = &context.plan.limits;
-        let (limit, used) = match cause {
-            Cause::TleCpu => (limits.cpu_time? + limits.extra_time, self.ended.payload_cpu_ns?),
-            Cause::TleWall => {
-                let started = context.clock.since_start_ns(self.sandbox.told.started?.at_ns);
-                (limits.wall_time?, self.ended.emptied_at_ns?.saturating_sub(started))
-            }
-            _ => return None,
+        let (limit, used) = if cause == Cause::TleCpu {
+            (limits.cpu_time? + limits.extra_time, self.ended.payload_cpu_ns?)
+        } else if cause == Cause::TleWall {
+            let started = context.clock.since_start_ns(self.sandbox.told.started?.at_ns);
+            (limits.wall_time?, self.ended.emptied_at_ns?.saturating_sub(started))
+        } else {
+            return None;
         };
         Some(used.saturating_sub(nanoseconds(limit)))
     }

@@ -82,6 +82,7 @@ const READ_BACK: [&str; 6] = ["uid", "gid", "supplementary groups", "capabilitie
 /// The limits, in the order in which the payload's child sets them.
 const RLIMITS: [&str; 6] = ["--fsize", "--open-files", "--stack", "--core", "--address-space", "--time (RLIMIT_CPU)"];
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other stage does one thing only")]
 fn describe(actor: Actor, stage: Stage, errno: i32, item: u32, blueprint: &Blueprint) -> String {
     let who = match actor {
         Actor::Supervisor => "the supervisor",
@@ -90,13 +91,12 @@ fn describe(actor: Actor, stage: Stage, errno: i32, item: u32, blueprint: &Bluep
     };
     let index = usize::try_from(item).unwrap_or(usize::MAX);
     let subject = match stage {
-        Stage::PayloadReadBack => READ_BACK.get(index).copied().unwrap_or_default(),
-        Stage::Rlimits => RLIMITS.get(index).copied().unwrap_or_default(),
-        Stage::Root | Stage::Mount | Stage::Proc | Stage::Dev => blueprint.mount_subject(item),
-        Stage::Chdir => "--chdir",
-        _ => "",
+        Stage::PayloadReadBack => READ_BACK.get(index).copied(),
+        Stage::Rlimits => RLIMITS.get(index).copied(),
+        Stage::Root | Stage::Mount | Stage::Proc | Stage::Dev => Some(blueprint.mount_subject(item)),
+        _ => None,
     };
+    let subject = subject.filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default();
     let cause = std::io::Error::from_raw_os_error(errno);
-    let colon = if subject.is_empty() { "" } else { ": " };
-    format!("{who} could not {stage}{colon}{subject}: {cause}")
+    format!("{who} could not {stage}{subject}: {cause}")
 }
