@@ -38,8 +38,9 @@ fn qemu(kernel: &Kernel, image: &Image) -> Command {
     qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2G", "-nic", "none"]);
     qemu.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&image.path);
-    // A panic restarts at once, which -no-reboot turns into the end.
-    qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
+    // A panic restarts at once, which -no-reboot turns into the end. Of the kernel's messages only the last words are
+    // shown: every memory limit that a test reaches would be one.
+    qemu.args(["-append", "console=ttyS0 loglevel=1 panic=-1"]);
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     qemu
 }
