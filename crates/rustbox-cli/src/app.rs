@@ -37,10 +37,13 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { directory } => commands::man(directory.as_deref()),
         Command::Config { action } => commands::config(&global, &action),
-        _ => {
-            settings()?;
-            Ok(0)
-        }
+        Command::Run(args) if global.dry_run => commands::dry_run(&settings()?, *args),
+        Command::Run(args) => commands::run(&settings()?, *args),
+        Command::CgroupRoot => commands::cgroup_root(&settings()?),
+        Command::Doctor(args) => commands::doctor(&settings()?, &args),
+        Command::Ps { json } => commands::ps(&settings()?, json),
+        Command::Kill { box_id } => commands::kill(&settings()?, &box_id),
+        Command::Cleanup(args) => commands::cleanup(&settings()?, &args),
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) enum Command {
         #[arg(value_name = "BOX")]
         box_id: String,
     },
-    /// Removes what dead boxes left behind; a living one only when it is named, or with `--all`.
+    /// Removes what dead boxes left behind; kills a living one only when it is named, or with `--all`.
     #[command(after_help = COLLECT_HELP)]
     Cleanup(CleanupArgs),
     /// Prints the cgroup directories in which boxes live, the one that lists every process of a box first.
@@ -114,13 +114,13 @@ pub(crate) enum Command {
     },
 }
 
-/// Which boxes to clean up.
+/// Which boxes to clean up; without a choice, all dead ones.
 #[derive(Debug, Args)]
 pub(crate) struct CleanupArgs {
     /// Id of one box: killed if it is alive, then removed
     #[arg(value_name = "BOX", conflicts_with = "all")]
     pub(crate) box_id: Option<String>,
-    /// Every box of this state directory, living ones too
+    /// Every box of this state directory, living ones too; living ones of another one are never touched
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -1,7 +1,16 @@
 //! One module for each command.
 
+mod boxes;
+mod cgroup_root;
 mod config;
+mod doctor;
 mod documents;
+mod host;
+mod run;
 
+pub(crate) use boxes::{cleanup, kill, ps};
+pub(crate) use cgroup_root::cgroup_root;
 pub(crate) use config::config;
+pub(crate) use doctor::doctor;
 pub(crate) use documents::{completions, man, schema};
+pub(crate) use run::{dry_run, run};

@@ -1,6 +1,6 @@
 //! What the command itself can fail at, and the exit code of each.
 
-use rustbox_core::{ExitCode, SpecError};
+use rustbox_core::{ExitCode, MissingControl, SpecError};
 
 use crate::config::{Origin, Problem};
 
@@ -26,9 +26,12 @@ pub(crate) enum CliError {
     /// The global `--dry-run` with a command that would act.
     #[error("--dry-run: only `rustbox run` has a dry run; nothing was done")]
     NoDryRun,
-    /// `cleanup` without a choice.
-    #[error("name a BOX, or say --all for every box of this state directory")]
-    NothingNamed,
+    /// A box's name has another form.
+    #[error("BOX")]
+    BoxName(#[source] rustbox_core::BoxIdError),
+    /// Boxes cannot be looked at: exit code 2, since nothing is known.
+    #[error("could not look at the boxes of this host{}", said_of_rights())]
+    CouldNotLook(#[source] rustbox_supervisor::Error),
     /// A file that was asked for cannot be written.
     #[error("{flag}")]
     Output {
@@ -47,6 +50,18 @@ pub(crate) enum CliError {
     /// Manual pages cannot be written.
     #[error("write the manual pages")]
     Man(#[source] std::io::Error),
+    /// The cgroup file systems cannot be used.
+    #[error("look for cgroups")]
+    Cgroups(#[source] rustbox_cgroup::Error),
+    /// `run` needs root's rights.
+    #[error("rustbox makes boxes as root only: namespaces, cgroups and uids are the host's (sudo rustbox run ...)")]
+    Unprivileged,
+    /// The supervisor refused or failed.
+    #[error("the run is not started")]
+    Supervisor(#[source] rustbox_supervisor::Error),
+    /// The status descriptor cannot be written.
+    #[error("--status-fd: write the last line")]
+    StatusFd(#[source] std::io::Error),
     /// Signals cannot be taken.
     #[error("take signals by descriptor")]
     Signals(#[source] std::io::Error),
@@ -59,22 +74,55 @@ fn said_by(origin: &Option<Origin>) -> String {
     }
 }
 
+/// Without root's rights that is what is lacking, whatever the call says that failed first.
+fn said_of_rights() -> &'static str {
+    if rustix::process::geteuid().is_root() { "" } else { " without root's rights (sudo rustbox ...)" }
+}
+
+/// What `ps`, `kill`, `cleanup` and `doctor` return when they do not know.
+pub(crate) const COULD_NOT_LOOK: u8 = 2;
+
 impl CliError {
     /// What the program exits with.
     pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Spec { source: SpecError::ControlOff { .. }, .. } => ExitCode::CONTROL_MISSING,
-            _ => ExitCode::INTERNAL,
+        if matches!(self, Self::CouldNotLook(_) | Self::Cgroups(_)) {
+            return COULD_NOT_LOOK;
         }
+        let refused = matches!(self, Self::Spec { source: SpecError::ControlOff { .. }, .. } | Self::Unprivileged)
+            || !self.missing_controls().is_empty();
+        if refused { ExitCode::CONTROL_MISSING } else { ExitCode::INTERNAL }
+    }
+
+    /// The word for it in a refusal's JSON.
+    pub(crate) fn cause(&self) -> &'static str {
+        if matches!(self, Self::Supervisor(rustbox_supervisor::Error::Busy { .. })) {
+            "box_busy"
+        } else if self.exit_code() == ExitCode::CONTROL_MISSING {
+            "control_missing"
+        } else {
+            "ie_setup"
+        }
+    }
+
+    /// The controls that are missing, where that is the reason.
+    pub(crate) fn missing_controls(&self) -> &[MissingControl] {
+        if let Self::Supervisor(rustbox_supervisor::Error::ControlMissing(missing)) = self { missing } else { &[] }
     }
 
     /// Lines for people, without the program's name.
     pub(crate) fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Config(problems) => problems.iter().map(ToString::to_string).collect(),
-            other => vec![chain(other)],
+        if let Self::Config(problems) = self {
+            return problems.iter().map(ToString::to_string).collect();
         }
+        let missing = self.missing_controls();
+        if missing.is_empty() { vec![chain(self)] } else { refusal(missing) }
     }
+}
+
+fn refusal(missing: &[MissingControl]) -> Vec<String> {
+    let one = |m: &MissingControl| format!("refused: no {}: {} ({})", m.control, m.reason, m.fix);
+    let advice = "--permissive runs without what is missing, and reports it; `rustbox doctor` tries everything";
+    missing.iter().map(one).chain([advice.to_owned()]).collect()
 }
 
 /// An error with its causes, joined by colons.

@@ -8,6 +8,7 @@ mod app;
 mod args;
 mod commands;
 mod config;
+mod doctor;
 mod error;
 mod output;
 mod render;

@@ -1,20 +1,30 @@
 //! Where reports go: files that appear whole, and a descriptor that is written as the run proceeds.
 
 mod atomic;
+mod reports;
 mod status;
 
 use std::io::Write;
 
 use rustbox_core::ExitCode;
 
-pub(crate) use atomic::{AtomicFile, OutputError};
-pub(crate) use status::StatusStream;
+pub(crate) use atomic::OutputError;
+pub(crate) use reports::Reports;
+
+use atomic::AtomicFile;
+use status::StatusStream;
 
 use crate::error::CliError;
 
 /// Writes a result to standard output.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Stdout)
+}
+
+/// Writes a result for people: in colour on a terminal, plain elsewhere.
+pub(crate) fn print_styled(text: &str) -> Result<(), CliError> {
+    let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Stdout)
 }
 

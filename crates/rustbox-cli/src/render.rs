@@ -1,5 +1,6 @@
 //! What people and other programs read.
 
+mod boxes;
 mod dry_run;
 mod escape;
 mod line;
@@ -9,8 +10,9 @@ mod signal;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub(crate) use boxes::boxes;
 pub(crate) use dry_run::capabilities;
-pub(crate) use escape::{escape_os, escape_text};
+pub(crate) use escape::escape_text;
 pub(crate) use line::{details, summary};
 pub(crate) use meta::{meta, meta_refused};
 pub(crate) use signal::signal_name;

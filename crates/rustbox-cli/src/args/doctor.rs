@@ -3,8 +3,8 @@
 use clap::Args;
 
 const VERDICTS: &str = "\
-One line for each need: PASS (there), LIMITED (boxes run, but something is weaker), FAIL (no box runs in
-strict mode), UNKNOWN (could not look). Lines marked INFO are for people and decide nothing.
+One line for each need: PASS (there), LIMITED (boxes run, but something is weaker), FAIL (no box
+runs in strict mode), UNKNOWN (could not look). INFO lines are for people and decide nothing.
 Exit codes: 0 boxes run here, 1 something fails, 2 could not look, 125 misuse.";
 
 /// Tries everything that a box needs on this host by doing it, and says how to get what is missing

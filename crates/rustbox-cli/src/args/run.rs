@@ -13,12 +13,12 @@ use super::values::{EnvArg, EnvParser, network, seccomp, wait_for};
 const AS_LONG_AS_IT_TAKES: &str = "8784h";
 
 const EXAMPLES: &str = "\
-When the program ends or a limit is reached, everything else in the box is killed; rustbox returns when
-the box was read as empty and is removed. Every setting can also stand in the configuration file.
+When the program ends or a limit is reached, everything else in the box is killed; rustbox returns
+when the box was read as empty and is removed. Settings can also stand in the configuration file.
 
 Sizes: bytes, or a number with K, M, G or T (powers of 1024), such as 64M.
 Times: seconds such as 1.5 or 1.5s, or 200ms, 2m, 1h.
-Everything after CMD belongs to CMD, even what begins with a hyphen; `--` ends the options of rustbox.
+Everything after CMD belongs to CMD, even what begins with a hyphen; `--` ends rustbox's options.
 
 Exit codes:
   the payload's own code, or 128+N when signal N ended it;
@@ -26,7 +26,7 @@ Exit codes:
   121 containment violated  125 rustbox failed or misuse  127 not found
   122 a control is missing, and strict mode refuses
   137 memory limit  153 file size limit  159 denied system call (--seccomp kill)
-A payload can return any of these itself: `status` and `cause` of the JSON report tell which it was.
+A payload can return any of these itself: `status` and `cause` in the JSON report tell them apart.
 
 Examples:
   rustbox run -- python3 -c 'print(6 * 7)'

@@ -37,10 +37,7 @@ fn check(global: &GlobalArgs, file: Option<PathBuf>) -> Result<u8, CliError> {
 }
 
 fn off_key(error: &SpecError) -> Option<&'static str> {
-    match error {
-        SpecError::ControlOff { key } => Some(key),
-        _ => None,
-    }
+    if let SpecError::ControlOff { key } = error { Some(key) } else { None }
 }
 
 /// Prints every setting as a line of a TOML file, with where it comes from as its comment.

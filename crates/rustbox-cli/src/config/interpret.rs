@@ -68,9 +68,9 @@ fn interpret_one(entry: &Entry, settings: &mut FileSettings) -> Result<Option<St
 
 /// A number of CPUs, and a single CPU, read better without quotes; they are texts to a run.
 fn worded(entry: &Entry) -> Value {
-    match &entry.value {
-        Value::Number(number) if matches!(entry.key.as_str(), "cpus" | "cpuset") => Value::String(number.to_string()),
-        other => other.clone(),
+    match entry.value.as_number() {
+        Some(number) if matches!(entry.key.as_str(), "cpus" | "cpuset") => Value::String(number.to_string()),
+        _ => entry.value.clone(),
     }
 }
 

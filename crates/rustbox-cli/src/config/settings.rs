@@ -108,10 +108,7 @@ impl Settings {
 
     /// The error for settings that are no plan, with the place in the file where the cause stands.
     pub(crate) fn refusal(&self, source: SpecError) -> CliError {
-        let origin = match &source {
-            SpecError::ControlOff { key } => self.file_line(key),
-            _ => None,
-        };
+        let origin = if let SpecError::ControlOff { key } = &source { self.file_line(key) } else { None };
         CliError::Spec { source, origin }
     }
 }

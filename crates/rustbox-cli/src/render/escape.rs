@@ -4,10 +4,6 @@
 //! is not a plain character reaches one: no control characters, no line breaks, none of the marks
 //! that reorder or hide text.
 
-use std::ffi::OsStr;
-use std::fmt::Write;
-use std::os::unix::ffi::OsStrExt;
-
 /// The text on one line, with every other than a plain character written as an escape.
 pub(crate) fn escape_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -16,19 +12,6 @@ pub(crate) fn escape_text(text: &str) -> String {
             out.push(c);
         } else {
             out.extend(c.escape_default());
-        }
-    }
-    out
-}
-
-/// The same for bytes that need not be UTF-8: what is not is written as `\xNN`.
-pub(crate) fn escape_os(text: &OsStr) -> String {
-    let mut out = String::new();
-    for chunk in text.as_bytes().utf8_chunks() {
-        out.push_str(&escape_text(chunk.valid()));
-        for byte in chunk.invalid() {
-            // Writing into a String cannot fail.
-            let _ = write!(out, "\\x{byte:02x}");
         }
     }
     out
@@ -49,6 +32,5 @@ mod tests {
         assert_eq!(escape_text("plain é 日本 ok"), "plain é 日本 ok");
         assert_eq!(escape_text("\x1b[2J\r\n\t\x07"), "\\u{1b}[2J\\r\\n\\t\\u{7}");
         assert_eq!(escape_text("a\u{202e}b\u{200b}\u{2028}\u{9b}"), "a\\u{202e}b\\u{200b}\\u{2028}\\u{9b}");
-        assert_eq!(escape_os(OsStr::from_bytes(b"a\xff\x1b")), "a\\xff\\u{1b}");
     }
 }

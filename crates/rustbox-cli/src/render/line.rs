@@ -1,7 +1,7 @@
 //! The line that people read after a run.
 
 use anstyle::{AnsiColor, Style};
-use rustbox_core::{Cause, ContainmentVerdict, KillReason, RunReport, SetupFailure, Status};
+use rustbox_core::{Cause, ContainmentVerdict, KillReason, RunReport, Status};
 
 use super::{escape_text, signal_name};
 
@@ -38,7 +38,7 @@ pub(crate) fn summary(report: &RunReport) -> String {
 /// Lines under it: what failed, what is left, what is weaker than it could be, and what to do next.
 pub(crate) fn details(report: &RunReport) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(report.setup_failure.as_ref().map(setup_failure));
+    lines.extend(report.setup_failure.iter().map(|failure| failure.detail.clone()));
     lines.extend(report.cleanup_failures.iter().map(|text| format!("not cleaned up: {text}")));
     lines.extend(report.containment.doubts.iter().map(|text| format!("doubt: {text}")));
     let found = |f: &rustbox_core::Finding| format!("{}: {}", f.kind, f.what);
@@ -116,7 +116,7 @@ fn killed(count: Option<u64>) -> String {
     match count {
         Some(1) => "1 process killed".to_owned(),
         Some(count) => format!("{count} processes killed"),
-        None => "unknown how many processes killed".to_owned(),
+        None => "processes killed: unknown".to_owned(),
     }
 }
 
@@ -128,16 +128,6 @@ fn verdict(verdict: ContainmentVerdict) -> String {
     }
 }
 
-fn setup_failure(failure: &SetupFailure) -> String {
-    let actor = match failure.actor {
-        rustbox_core::Actor::Supervisor => "supervisor",
-        rustbox_core::Actor::Init => "init",
-        rustbox_core::Actor::Payload => "payload",
-    };
-    let errno = failure.errno.map(|errno| format!(": {}", std::io::Error::from_raw_os_error(errno)));
-    format!("the {actor} could not {}: {}{}", failure.stage, failure.detail, errno.unwrap_or_default())
-}
-
 fn next_step(report: &RunReport) -> Option<String> {
     let id = &report.box_id;
     match report.status {
@@ -146,7 +136,18 @@ fn next_step(report: &RunReport) -> Option<String> {
         Status::Ie if report.setup_failure.is_some() => {
             Some("next: `rustbox doctor` tries what a box needs".to_owned())
         }
-        _ => None,
+        Status::Ok
+        | Status::Re
+        | Status::Sig
+        | Status::Tle
+        | Status::Mle
+        | Status::Ple
+        | Status::Fse
+        | Status::Ole
+        | Status::Sv
+        | Status::Xe
+        | Status::Ie
+        | Status::Int => None,
     }
 }
 

@@ -39,7 +39,7 @@ fn setup_failed() -> RunReport {
         stage: Stage::Mount,
         actor: Actor::Init,
         errno: Some(2),
-        detail: "bind /no/such on /data".to_owned(),
+        detail: "the box's init could not mount into the box's root: /no/such: No such file or directory".to_owned(),
     });
     ie
 }

@@ -1,0 +1,25 @@
+//! The host, as the commands open it.
+
+use rustbox_supervisor::{Error, Host, Places};
+
+use crate::config::Settings;
+use crate::error::CliError;
+
+/// Opens rustbox's places and the cgroup hierarchies, for a run.
+pub(super) fn open(settings: &Settings) -> Result<Host, CliError> {
+    try_open(settings).map_err(CliError::Supervisor)
+}
+
+/// The same for looking at boxes: there a failure means that nothing is known.
+pub(super) fn look(settings: &Settings) -> Result<Host, CliError> {
+    try_open(settings).map_err(CliError::CouldNotLook)
+}
+
+fn try_open(settings: &Settings) -> Result<Host, Error> {
+    let places = Places {
+        state_dir: settings.state_dir.clone(),
+        runtime_dir: settings.runtime_dir.clone(),
+        cgroup_root: settings.cgroup_root.clone(),
+    };
+    Host::open(&places, settings.run.cgroup_backend)
+}

@@ -1,0 +1,79 @@
+//! `rustbox run`: from flags to a plan, to the supervisor, to reports.
+
+use rustbox_core::{Controls, ExitCode, Mode, RunPlan, RunReport};
+use rustbox_supervisor::{Progress, RunIo};
+
+use super::host;
+use crate::args::RunArgs;
+use crate::config::Settings;
+use crate::error::CliError;
+use crate::output::{Reports, print};
+use crate::render::capabilities;
+use crate::signals::Signals;
+
+/// Runs a program in a box.
+///
+/// Everything that can be wrong with what was typed is found before anything is created.
+pub(crate) fn run(settings: &Settings, args: RunArgs) -> Result<u8, CliError> {
+    let reports = Reports::open(&args)?;
+    match plan(settings, args) {
+        Ok(plan) => supervise(settings, plan, reports),
+        // A control that is switched off is a refusal of a run, not a mistake in the typing: reports tell of it.
+        Err(error) if error.exit_code() == ExitCode::CONTROL_MISSING => Ok(reports.refuse(&error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Prints what a run would get on this host.
+pub(crate) fn dry_run(settings: &Settings, args: RunArgs) -> Result<u8, CliError> {
+    let json = args.json.is_some();
+    let plan = plan(settings, args)?;
+    let controls = rustbox_supervisor::preflight(&host::open(settings)?, &plan);
+    let text = if json {
+        serde_json::to_string_pretty(&controls).map_err(CliError::Json)? + "\n"
+    } else {
+        capabilities(&controls)
+    };
+    print(&text)?;
+    Ok(if refused(&controls) { ExitCode::CONTROL_MISSING } else { 0 })
+}
+
+fn refused(controls: &Controls) -> bool {
+    controls.mode == Mode::Strict && !controls.missing_controls.is_empty()
+}
+
+fn plan(settings: &Settings, args: RunArgs) -> Result<RunPlan, CliError> {
+    let mut spec = settings.run.clone();
+    args.apply(&mut spec);
+    spec.validate().map_err(|source| settings.refusal(source))
+}
+
+fn supervise(settings: &Settings, plan: RunPlan, mut reports: Reports) -> Result<u8, CliError> {
+    let report = ready(&reports).and_then(|signals| in_a_box(settings, &plan, &signals, &mut reports));
+    Ok(match report {
+        Ok(report) => reports.deliver(&report),
+        Err(error) => reports.refuse(&error),
+    })
+}
+
+/// What must have worked before the box exists.
+fn ready(reports: &Reports) -> Result<Signals, CliError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(CliError::Unprivileged);
+    }
+    let signals = Signals::block()?;
+    reports.begin()?;
+    Ok(signals)
+}
+
+fn in_a_box(
+    settings: &Settings,
+    plan: &RunPlan,
+    signals: &Signals,
+    reports: &mut Reports,
+) -> Result<RunReport, CliError> {
+    let host = host::open(settings)?;
+    let mut observer = |progress: &Progress| reports.step(progress);
+    let io = RunIo { interrupt: Some(signals.fd()), observer: &mut observer };
+    rustbox_supervisor::run(&host, plan, io).map_err(CliError::Supervisor)
+}
