@@ -1,0 +1,90 @@
+//! Reading the boxes' own cgroup directories and paths.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use crate::parse::number;
+use crate::reading::{Reading, Unread};
+use crate::registry::{Phase, Registry};
+use crate::snapshot::{CgroupSeen, CgroupState, PathSeen};
+
+/// Levels of directories below a box's cgroup that are read. A payload has no cgroup file system, so there are none;
+/// what is deeper was made by an administrator, and its members keep their other marks.
+const DEPTH_MAX: usize = 8;
+
+/// Looks at every cgroup directory of every box.
+pub(crate) fn read_cgroups(registry: &Registry) -> Vec<CgroupSeen> {
+    let mut seen = Vec::new();
+    for (box_index, marks) in registry.boxes.iter().enumerate() {
+        if marks.phase == Phase::EarlierBoot {
+            continue;
+        }
+        for (mark_index, mark) in marks.cgroups.iter().enumerate() {
+            seen.push(CgroupSeen { box_index, mark_index, state: read_cgroup_directory(&mark.directory) });
+        }
+    }
+    seen
+}
+
+/// Looks at one cgroup directory and those below it.
+pub(crate) fn read_cgroup_directory(directory: &Path) -> Reading<CgroupState> {
+    let mut state =
+        CgroupState { inode: fs::symlink_metadata(directory).map_err(unread)?.ino(), ..CgroupState::default() };
+    collect_members(directory, DEPTH_MAX, &mut state)?;
+    state.members.sort_unstable();
+    state.members.dedup();
+    Ok(state)
+}
+
+fn collect_members(directory: &Path, depth: usize, state: &mut CgroupState) -> Reading<()> {
+    let text = fs::read(directory.join("cgroup.procs")).map_err(unread)?;
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        match number::<u32>(line).ok_or(Unread::MALFORMED)? {
+            0 => state.foreign_members += 1,
+            pid => state.members.push(pid),
+        }
+    }
+    if depth == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(directory).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            match collect_members(&entry.path(), depth - 1, state) {
+                Ok(()) | Err(Unread::Vanished) => {}
+                Err(why) => return Err(why),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks whether the boxes' directories, mount points and records are there, without following a link.
+pub(crate) fn read_paths(registry: &Registry) -> Vec<PathSeen> {
+    let mut seen = Vec::new();
+    for (box_index, marks) in registry.boxes.iter().enumerate() {
+        // A live box may have whatever it likes.
+        if matches!(marks.phase, Phase::Live | Phase::Unknown) {
+            continue;
+        }
+        let paths = marks.paths.iter().enumerate().map(|(index, path)| (Some(index), path));
+        for (path_index, path) in paths.chain(marks.record.iter().map(|path| (None, path))) {
+            let state = fs::symlink_metadata(path).map(|metadata| metadata.ino()).map_err(unread);
+            seen.push(PathSeen { box_index, path_index, state });
+        }
+    }
+    seen
+}
+
+fn unread(error: io::Error) -> Unread {
+    match Errno::from_io_error(&error) {
+        // The directory was removed while it was open.
+        Some(Errno::NODEV) => Unread::Vanished,
+        Some(errno) => Unread::from(errno),
+        None => Unread::Failed(0),
+    }
+}
