@@ -81,3 +81,13 @@ pub fn spawn_helper(
     let (pid, pidfd) = cloned.map_err(Error::call("clone3 of a helper"))?;
     Ok(Process { pid: pid.unsigned_abs(), pidfd })
 }
+
+/// Lets this process survive its own file size limit: a write beyond it fails with `EFBIG`, and is
+/// reported, instead of ending the process by SIGXFSZ. For programs, not for libraries; what a box runs
+/// gets every signal with its default disposition, whatever its supervisor ignores.
+///
+/// # Errors
+/// `rt_sigaction` refused.
+pub fn ignore_file_size_signal() -> Result<(), Error> {
+    sys::ignore(libc::SIGXFSZ).map_err(Error::call("ignore SIGXFSZ"))
+}

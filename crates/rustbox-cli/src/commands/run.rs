@@ -61,6 +61,8 @@ fn ready(reports: &Reports) -> Result<Signals, CliError> {
     if !rustix::process::geteuid().is_root() {
         return Err(CliError::Unprivileged);
     }
+    // The limit may be the caller's; ours is to say so rather than to die of it.
+    rustbox_ns::ignore_file_size_signal().map_err(|error| CliError::Supervisor(error.into()))?;
     let signals = Signals::block()?;
     reports.begin()?;
     Ok(signals)

@@ -20,7 +20,7 @@ pub(crate) use process::{
     loopback_up, set_hostname, unshare,
 };
 pub(crate) use seccomp::{install_filter, install_notifying_filter, receive_notification};
-pub(crate) use signal::{block_all, set_default, signal_fd_for_children, unblock_all};
+pub(crate) use signal::{block_all, ignore, set_default, signal_fd_for_children, unblock_all};
 pub(crate) use socket::{FDS_MAX, receive_with_fds, send_with_fds};
 pub(crate) use wait::{wait_any_nohang, wait_pidfd};
 

@@ -33,8 +33,17 @@ pub(crate) fn block_all() -> Result<(), Errno> {
 
 /// Gives a signal its default disposition.
 pub(crate) fn set_default(signal: i32) -> Result<(), Errno> {
-    // handler, flags, restorer, mask: all zero is SIG_DFL with an empty mask.
-    let action = [0_u64; 4];
+    set_disposition(signal, libc::SIG_DFL as u64)
+}
+
+/// Lets a signal pass without effect.
+pub(crate) fn ignore(signal: i32) -> Result<(), Errno> {
+    set_disposition(signal, libc::SIG_IGN as u64)
+}
+
+fn set_disposition(signal: i32, handler: u64) -> Result<(), Errno> {
+    // Handler, flags, restorer, mask: no flags and an empty mask.
+    let action = [handler, 0, 0, 0];
     let old = std::ptr::null_mut::<u64>();
     // SAFETY: the kernel's `sigaction` is at most 32 bytes long, and all zeroes are valid.
     let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, old, SIGSET_BYTES) };
