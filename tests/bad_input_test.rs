@@ -1,8 +1,5 @@
 //! Bad input of every flag of `rustbox run`: 125, the flag named on stderr, nothing created, nothing run.
-#![expect(
-    clippy::expect_used,
-    reason = "a test fails by panicking, in its helpers as well"
-)]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers as well")]
 
 use std::process::{Command, Stdio};
 
@@ -129,7 +126,7 @@ fn code_runs_a_shell_text_and_dry_run_runs_nothing() {
     };
     let (code, stdout) = run(&["run", "--quiet", "--code", "echo test; exit 3"]);
     assert_eq!((code, stdout.as_str()), (Some(3), "test\n"));
-    let (code, stdout) = run(&["--dry-run", "run", "--code", "echo test"]);
+    let (code, stdout) = run(&["--dry-run", "run", "--json", "--code", "echo test"]);
     assert_eq!(code, Some(0), "{stdout}");
     assert!(!stdout.lines().any(|l| l == "test"), "{stdout}");
     for field in ["configured_controls", "missing_controls", "mode_decision_reason", "cgroup_backend"] {

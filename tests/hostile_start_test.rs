@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use rustbox_tests::{Canary, EndedBox, Lab, residue};
 
 /// Runs a payload that leaves an orphan behind, through these words in front of rustbox.
-fn started_through<'lab>(lab: &'lab Lab, wrapper: &[&str]) -> EndedBox<'lab> {
+fn started_through<'lab>(lab: &'lab Lab, wrapper: &[&str]) -> EndedBox {
     let command = lab.a_box().attack("contain_double_fork", &[]).wrapped(wrapper);
     let canary = Canary::start(command.box_id());
     let ended = command.finish();
@@ -15,7 +15,7 @@ fn started_through<'lab>(lab: &'lab Lab, wrapper: &[&str]) -> EndedBox<'lab> {
 }
 
 /// It worked, or it said why not.
-fn works_or_refuses(ended: &EndedBox<'_>) {
+fn works_or_refuses(ended: &EndedBox) {
     match ended.try_report() {
         Some(report) if report.status.as_str() == "OK" => {
             ended.assert_contained().assert_verdict("OK", "normal_exit", 0);
@@ -31,7 +31,7 @@ fn works_or_refuses(ended: &EndedBox<'_>) {
     }
 }
 
-fn works(ended: &EndedBox<'_>) {
+fn works(ended: &EndedBox) {
     ended.assert_contained().assert_verdict("OK", "normal_exit", 0).assert_said("armed:");
 }
 
@@ -179,10 +179,13 @@ fn with_state_that_others_could_have_made() {
     std::fs::create_dir(&victim).expect("mkdir");
     let link = lab.path().join("link");
     std::os::unix::fs::symlink(&victim, &link).expect("symlink");
+    let theirs = lab.path().join("theirs");
+    std::fs::create_dir(&theirs).expect("mkdir");
+    std::os::unix::fs::chown(&theirs, Some(65_534), Some(65_534)).expect("chown");
     let open = lab.path().join("open");
     std::fs::create_dir(&open).expect("mkdir");
-    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).expect("chmod");
-    for state in [link, open.join("state")] {
+    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+    for state in [link, theirs, open] {
         let output = Command::new(rustbox_tests::rustbox())
             .arg("--state-dir")
             .arg(&state)

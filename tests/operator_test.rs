@@ -147,15 +147,16 @@ fn rustbox_kill_ends_a_live_box_and_its_supervisor_tells_it() {
 fn kill_and_cleanup_work_without_a_state_file() {
     let lab = Lab::open("no-state");
     let running = a_living_box(&lab, &[]);
+    let layout = CgroupLayout::read();
+    let used = layout.directories(&format!("rustbox-{}", running.box_id()));
     let elsewhere = Lab::open("elsewhere");
     let (code, stdout, stderr) = run(elsewhere.rustbox().args(["kill", running.box_id()]));
     assert_eq!(code, Some(0), "{stdout} {stderr}");
     let ended = running.finish();
     assert!(ended.left().is_empty(), "{:#?} {ended}", ended.left());
-    // Directories that nobody owns: as after a crash of everything.
-    let layout = CgroupLayout::read();
+    // Directories that nobody owns, where a box had its own: as after a crash of everything.
     let name = format!("rustbox-t{}-abandoned", std::process::id());
-    layout.roots().for_each(|root| std::fs::create_dir(root.join(&name)).expect("mkdir"));
+    used.iter().for_each(|directory| std::fs::create_dir(directory.with_file_name(&name)).expect("mkdir"));
     let box_id = name.trim_start_matches("rustbox-");
     let (code, stdout, stderr) = run(lab.rustbox().args(["cleanup", box_id]));
     assert_eq!(code, Some(0), "{stdout} {stderr}");
@@ -218,8 +219,8 @@ fn ps_lists_exactly_the_members_of_the_cgroup() {
     let listed: serde_json::Value = serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{e}: {stdout}"));
     let boxes = listed["boxes"].as_array().unwrap_or_else(|| panic!("no boxes: {stdout}"));
     let ours = boxes.iter().find(|b| b["box_id"] == running.box_id()).unwrap_or_else(|| panic!("not listed: {stdout}"));
-    let processes = ours["processes"].as_array().unwrap_or_else(|| panic!("no processes: {stdout}"));
-    let pids: BTreeSet<u32> = processes.iter().filter_map(|p| u32::try_from(p["pid"].as_u64()?).ok()).collect();
+    let pids = ours["pids"].as_array().unwrap_or_else(|| panic!("no pids: {stdout}"));
+    let pids: BTreeSet<u32> = pids.iter().filter_map(|p| u32::try_from(p.as_u64()?).ok()).collect();
     assert_eq!(pids, members, "{stdout}");
     assert!(members.len() >= 3, "init, main process and daemon: {members:?}");
     running.signal(Signal::TERM);

@@ -12,7 +12,7 @@ use rustbox_tests::{
     payload_table, skip_unless,
 };
 
-fn states_at_kill(ended: &EndedBox<'_>) -> String {
+fn states_at_kill(ended: &EndedBox) -> String {
     ended.report().containment.processes_at_kill.iter().filter_map(|p| p.state).collect()
 }
 
@@ -167,11 +167,11 @@ fn a_fork_storm_hits_the_limit_and_is_killed() {
 fn init_survives_every_signal_of_the_payload() {
     let lab = Lab::open("signal-init");
     attack_that_tells(&lab, "contain_signal_init", &[], &[]).assert_said("kill(-1, SIGKILL) = ");
-    // Without a box the same call reaches a stranger that runs as the same user.
+    // Without a box the same call reaches a stranger that runs as the same user; no other pen has this one.
     let mut stranger = Command::new("/bin/sleep");
-    std::os::unix::process::CommandExt::uid(&mut stranger, 79_999);
+    std::os::unix::process::CommandExt::uid(&mut stranger, 79_998);
     let mut stranger = stranger.arg("30").spawn().expect("a stranger");
-    let control = Pen::of("contain_signal_init", &[&stranger.id().to_string()]).run();
+    let control = Pen::of("contain_signal_init", &[&stranger.id().to_string()]).flag("--uid").flag("79998").run();
     let _ended = (stranger.kill(), stranger.wait());
     control.assert_escaped();
 }

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
-use rustbox_tests::{CgroupLayout, Lab, Pen, SeenProcess, scan};
+use rustbox_tests::{CgroupLayout, Lab, Pen, SeenProcess, scan, wait_until};
 
 /// `RUSTBOX_RACE_SPAWNS` sets another number; a nightly run takes 10,000.
 fn spawns() -> usize {
@@ -39,19 +40,24 @@ fn spawn_race_fork() {
         let start = |_| lab.a_box().attack("contain_spawn_race", &["fork"]).stdin(Stdio::piped()).start();
         let running: Vec<_> = (0..ROUND).map(start).collect();
         running.iter().for_each(|r| r.await_output("armed:"));
-        let host = scan();
+        let mut host = scan();
         for one in &running {
             let mark = format!("RUSTBOX_TEST_BOX={}", one.box_id());
             let name = format!("rustbox-{}", one.box_id());
-            // By the environment, not by the cgroup: a process outside would be missed otherwise.
-            let own: Vec<_> = host
-                .iter()
-                .filter(|p| p.environ.split(|b| *b == 0).any(|w| w == mark.as_bytes()) && !p.is_zombie())
-                .collect();
-            assert!(own.len() >= 2, "main process and child: {own:?}");
+            // By the environment, not by the cgroup: a process outside would be missed otherwise. The child forks
+            // once more and ends, so one look may fall between the two.
+            let is_own = |p: &SeenProcess| p.environ.split(|b| *b == 0).any(|w| w == mark.as_bytes()) && !p.is_zombie();
+            let own = wait_until(Duration::from_secs(2), || {
+                let own: Vec<_> = host.iter().filter(|p| is_own(p)).cloned().collect();
+                if own.len() < 2 {
+                    host = scan();
+                }
+                (own.len() >= 2).then_some(own)
+            });
+            let own = own.expect("main process and child");
             let namespaces: BTreeSet<_> = own.iter().map(|p| p.pid_namespace).collect();
             assert_eq!(namespaces.len(), 1, "{own:?}");
-            for process in own {
+            for process in &own {
                 assert!(assert_inside(process, &name, &layout) > 0, "no hierarchy was checked for {name}");
                 looked_at += 1;
             }

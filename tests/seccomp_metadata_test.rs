@@ -12,7 +12,7 @@ const DENIED: &[(&str, &str, &str)] = &[
     ("contain_nested_ns", "unshare", "unshare(CLONE_NEWUSER) = EPERM"),
 ];
 
-fn applied<'ended>(ended: &'ended EndedBox<'_>, control: &str) -> Option<&'ended rustbox_core::AppliedControl> {
+fn applied<'ended>(ended: &'ended EndedBox, control: &str) -> Option<&'ended rustbox_core::AppliedControl> {
     ended.report().controls.applied_controls.iter().find(|c| c.control == control)
 }
 

@@ -12,7 +12,7 @@ use rustbox_tests::{EndedBox, Lab, Pen, skip_unless};
 /// How far beyond a wall limit a box may get.
 const WALL_ACCURACY: Duration = Duration::from_millis(20);
 
-fn overshoot(ended: &EndedBox<'_>) -> Duration {
+fn overshoot(ended: &EndedBox) -> Duration {
     Duration::from_nanos(ended.report().overshoot_ns.unwrap_or_else(|| panic!("no overshoot: {ended}")))
 }
 

@@ -44,21 +44,18 @@ impl CgroupLayout {
         self.v1.iter().find(|(options, _)| has(options)).map(|(_, path)| path.as_path())
     }
 
-    /// Every cgroup directory of this name or, with a `*` at the end, of this beginning.
+    /// Every cgroup directory of this name.
     #[must_use]
     pub fn directories(&self, name: &str) -> Vec<PathBuf> {
-        let fits = |found: &str| name.strip_suffix('*').map_or(found == name, |start| found.starts_with(start));
-        let mut found = Vec::new();
-        for root in self.roots() {
-            let entries = std::fs::read_dir(root).expect("a cgroup mount");
-            found.extend(
-                entries
-                    .filter_map(Result::ok)
-                    .map(|e| e.path())
-                    .filter(|path| path.is_dir() && path.file_name().and_then(|n| n.to_str()).is_some_and(fits)),
-            );
-        }
-        found
+        self.roots().map(|root| root.join(name)).filter(|directory| directory.is_dir()).collect()
+    }
+
+    /// Every cgroup directory that is called as a box's would be.
+    #[must_use]
+    pub fn box_directories(&self) -> Vec<PathBuf> {
+        let entries = self.roots().filter_map(|root| std::fs::read_dir(root).ok()).flatten().filter_map(Result::ok);
+        let named = entries.filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with("rustbox-")));
+        named.map(|e| e.path()).filter(|path| path.is_dir()).collect()
     }
 }
 
@@ -91,7 +88,7 @@ impl HostState {
             |name: &str| std::fs::read_to_string(format!("/proc/sysvipc/{name}")).map_or(0, |t| t.lines().count());
         Self {
             mounts: mountinfo().lines().map(str::to_owned).collect(),
-            box_cgroups: layout.directories("rustbox-*").into_iter().collect(),
+            box_cgroups: layout.box_directories().into_iter().collect(),
             cgroup_directories: layout.roots().map(count_directories).sum(),
             sysv_objects: ["shm", "sem", "msg"].into_iter().map(rows).sum(),
             box_uids: process::scan().iter().filter(|p| (70_000..=70_999).contains(&p.uid)).count(),

@@ -7,13 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustbox_core::RUN_SCHEMA;
 use rustix::process::Signal;
 
 use crate::binary::rustbox;
 use crate::ended::EndedBox;
 use crate::payload::{payload, payload_dir};
 use crate::pidfd::PidFd;
-use crate::residue::{residue, wait_clean};
+use crate::residue::residue;
 
 /// A box that has not ended after this time hangs; the longest legitimate run is a few seconds.
 const HANG: Duration = Duration::from_secs(40);
@@ -235,7 +236,7 @@ impl<'lab> BoxCommand<'lab> {
 
     /// Runs it to its end.
     #[must_use]
-    pub fn finish(self) -> EndedBox<'lab> {
+    pub fn finish(self) -> EndedBox {
         self.start().finish()
     }
 }
@@ -298,9 +299,8 @@ impl<'lab> RunningBox<'lab> {
     }
 
     /// Kills rustbox with SIGKILL and reaps it.
-    pub fn kill(mut self) {
-        self.pidfd.signal(Signal::KILL);
-        let _status = self.child.wait();
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Waits for rustbox's end.
@@ -308,23 +308,27 @@ impl<'lab> RunningBox<'lab> {
     /// # Panics
     /// When it hangs; it is killed then.
     #[must_use]
-    pub fn finish(mut self) -> EndedBox<'lab> {
-        if !self.pidfd.wait(HANG) {
-            self.pidfd.signal(Signal::KILL);
-            let _status = self.child.wait();
-            let left = wait_clean(&self.box_id, &self.lab.state_dir());
-            panic!("rustbox hangs: {}; then left: {left:?}; stderr: {}", self.box_id, read_lossy(&self.stderr));
-        }
+    pub fn finish(mut self) -> EndedBox {
+        assert!(self.pidfd.wait(HANG), "rustbox hangs: {}; stderr: {}", self.box_id, read_lossy(&self.stderr));
         let elapsed = self.begun.elapsed();
         let status = self.child.wait().expect("reap rustbox");
         // At the moment when rustbox has returned, not after a while.
         let left = residue(&self.box_id, &self.lab.state_dir());
         let text = std::fs::read_to_string(&self.report).ok();
+        // A refusal has a schema of its own: no box was made, so there is nothing to report of one.
         let report = text
-            .filter(|t| !t.trim().is_empty())
+            .filter(|t| t.contains(RUN_SCHEMA))
             .map(|t| serde_json::from_str(&t).unwrap_or_else(|e| panic!("the report does not parse: {e}: {t}")));
         let (stdout, stderr) = (read_lossy(&self.stdout), read_lossy(&self.stderr));
-        EndedBox { lab: self.lab, box_id: self.box_id, status, elapsed, stdout, stderr, report, left }
+        EndedBox { box_id: self.box_id.clone(), status, elapsed, stdout, stderr, report, left }
+    }
+}
+
+/// A test that fails must not leave a box that runs on.
+impl Drop for RunningBox<'_> {
+    fn drop(&mut self) {
+        self.pidfd.signal(Signal::KILL);
+        let _status = self.child.wait();
     }
 }
 

@@ -61,7 +61,7 @@ impl SeenProcess {
     /// Whether the kernel shows it in a cgroup directory of this name, also when that is already removed.
     #[must_use]
     pub fn is_in_cgroup(&self, name: &str) -> bool {
-        self.cgroup.split(['/', '\n']).any(|part| part.strip_suffix(" (deleted)").unwrap_or(part) == name)
+        in_cgroup(&self.cgroup, name)
     }
 
     /// Whether it is dead and only waits to be reaped.
@@ -69,6 +69,11 @@ impl SeenProcess {
     pub fn is_zombie(&self) -> bool {
         self.state == 'Z' || self.state == 'X'
     }
+}
+
+/// Whether the text of a `/proc/PID/cgroup` names a directory of this name.
+pub(crate) fn in_cgroup(text: &str, name: &str) -> bool {
+    text.split(['/', '\n']).any(|part| part.strip_suffix(" (deleted)").unwrap_or(part) == name)
 }
 
 /// Inode number of a namespace link: `pid:[4026531836]`.

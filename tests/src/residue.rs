@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::host::{self, CgroupLayout};
 use crate::pidfd::wait_until;
-use crate::process::{SeenProcess, scan};
+use crate::process::{SeenProcess, in_cgroup, pids};
 
 /// Within this time after the supervisor's death everything of its box is gone.
 pub const BOUND: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ pub const BOUND: Duration = Duration::from_secs(2);
 /// keeper and init do. The last two can be forged, which here would only make a test red.
 #[must_use]
 pub fn residue(box_id: &str, state_dir: &Path) -> Vec<String> {
-    let mut left: Vec<String> = scan().iter().filter(|p| is_of(p, box_id)).map(tell).collect();
+    let mut left: Vec<String> = processes(box_id).iter().map(tell).collect();
     let name = format!("rustbox-{box_id}");
     left.extend(CgroupLayout::read().directories(&name).iter().map(|d| format!("cgroup {}", d.display())));
     left.extend(host::mountinfo().lines().filter(|l| l.contains(box_id)).map(|l| format!("mount {l}")));
@@ -28,27 +28,43 @@ pub fn residue(box_id: &str, state_dir: &Path) -> Vec<String> {
     left
 }
 
-/// Waits until nothing is left of a box, for [`BOUND`] at most; returns what is left then.
+/// Waits until nothing is left of a box whose supervisor was killed, for [`BOUND`] at most; returns what is left then.
+///
+/// A dead process that was handed to the host's pid 1 is that one's to reap, whenever it likes; some take seconds. It
+/// is no process that runs, and nothing in user space can hurry its parent, so it is not waited for here.
 #[must_use]
 pub fn wait_clean(box_id: &str, state_dir: &Path) -> Vec<String> {
     let mut left = Vec::new();
     let clean = wait_until(BOUND, || {
         left = residue(box_id, state_dir);
+        left.retain(|line| !line.starts_with(HANDED_OVER));
         left.is_empty().then_some(())
     });
     if clean.is_some() { Vec::new() } else { left }
 }
 
-/// Whether this process belongs to the box.
-pub(crate) fn is_of(process: &SeenProcess, box_id: &str) -> bool {
-    let mark = format!("RUSTBOX_TEST_BOX={box_id}");
+/// How the line of a zombie begins whose parent is the host's pid 1.
+const HANDED_OVER: &str = "zombie for pid 1 to reap: ";
+
+/// The box's processes. Three files are read for each process of the host, all of them only for a hit: this runs
+/// after each of thousands of boxes.
+fn processes(box_id: &str) -> Vec<SeenProcess> {
+    let name = format!("rustbox-{box_id}");
+    let (mark, canary) = (format!("RUSTBOX_TEST_BOX={box_id}"), format!("RUSTBOX_CANARY={box_id}"));
     let has = |text: &[u8], part: &str| text.split(|b| *b == 0).any(|word| word == part.as_bytes());
-    process.is_in_cgroup(&format!("rustbox-{box_id}"))
-        || has(&process.environ, &mark)
-        || (has(&process.cmdline, box_id) && !has(&process.environ, &format!("RUSTBOX_CANARY={box_id}")))
+    let is_of = |pid: &u32| {
+        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        if in_cgroup(&String::from_utf8_lossy(&read("cgroup")), &name) {
+            return true;
+        }
+        let environ = read("environ");
+        has(&environ, &mark) || (has(&read("cmdline"), box_id) && !has(&environ, &canary))
+    };
+    pids().into_iter().filter(is_of).filter_map(SeenProcess::read).collect()
 }
 
 fn tell(process: &SeenProcess) -> String {
     let SeenProcess { pid, ppid, state, comm, uid, exe, .. } = process;
-    format!("process {pid} (parent {ppid}, state {state}, name {comm:?}, uid {uid}, executes {exe:?})")
+    let kind = if process.is_zombie() && *ppid == 1 { HANDED_OVER } else { "process " };
+    format!("{kind}{pid} (parent {ppid}, state {state}, name {comm:?}, uid {uid}, executes {exe:?})")
 }

@@ -1,6 +1,6 @@
 //! Runs one payload without a box, under a ceiling, and leaves nothing of it: the control of a test.
 //!
-//! `containment-pen NAME [--root] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]`
+//! `containment-pen NAME [--root] [--uid N] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]`
 //!
 //! Theory of operation: this process makes a cgroup in every hierarchy, becomes the reaper of orphans,
 //! walks into the cgroup, spawns the payload there (so that it is born inside), and walks out again. When
@@ -24,6 +24,7 @@ const UID: u32 = 79_999;
 struct Arguments {
     name: String,
     root: bool,
+    uid: u32,
     deadline: Duration,
     pids: u32,
     memory: u64,
@@ -35,6 +36,7 @@ fn arguments() -> Option<Arguments> {
     let mut found = Arguments {
         name: words.next().filter(|n| n.starts_with("containment-pen-"))?,
         root: false,
+        uid: UID,
         deadline: Duration::from_secs(10),
         pids: 64,
         memory: 256 << 20,
@@ -43,6 +45,7 @@ fn arguments() -> Option<Arguments> {
     loop {
         match words.next()?.as_str() {
             "--root" => found.root = true,
+            "--uid" => found.uid = words.next()?.parse().ok()?,
             "--deadline-ms" => found.deadline = Duration::from_millis(words.next()?.parse().ok()?),
             "--pids" => found.pids = words.next()?.parse().ok()?,
             "--memory" => found.memory = words.next()?.parse().ok()?,
@@ -57,7 +60,7 @@ fn arguments() -> Option<Arguments> {
 fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
         eprintln!(
-            "usage: containment-pen NAME [--root] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]"
+            "usage: containment-pen NAME [--root] [--uid N] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]"
         );
         return ExitCode::from(125);
     };
@@ -85,7 +88,7 @@ fn run(arguments: &Arguments) -> PenReport {
     let mut command = Command::new(&program);
     command.args(&arguments.command[1..]).env("CONTAIN_PEN", &arguments.name);
     if !arguments.root {
-        command.uid(UID).gid(UID);
+        command.uid(arguments.uid).gid(arguments.uid);
     }
     pen.walk_in();
     let child = command.spawn();
