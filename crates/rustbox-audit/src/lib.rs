@@ -66,3 +66,8 @@ pub use report::{AuditReport, Verdict};
 pub use snapshot::{
     AncestorSeen, CgroupSeen, CgroupState, Life, Observer, PathSeen, ProcSnapshot, ProcessSeen, UnreadProcess,
 };
+
+/// The example of the README runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -409,9 +409,10 @@ impl<'d> Director<'d> {
 
     fn ends(&mut self) {
         let index = self.add_box(Phase::Live);
-        let inside = Some(State::new(Life::Alive, Place::In(index)));
+        let alive = State::new(Life::Alive, Place::In(index));
+        let inside = Some(alive);
         let zombie = Some(State::new(Life::Zombie, Place::In(index)));
-        let cut = Some(State { ends_after: Some(usize::try_from(self.dice.below(12)).unwrap()), ..inside.unwrap() });
+        let cut = Some(State { ends_after: Some(usize::try_from(self.dice.below(12)).unwrap()), ..alive });
         self.add_member(index, vec![inside, zombie, None]);
         self.add_member(index, vec![cut, None, None]);
         self.world.boxes[index].known_in = vec![true, true, false];

@@ -3,6 +3,8 @@
 //! `RUSTBOX_SNAPSHOTS` sets how many looks are judged (CI: 1,000,000); from 1,000,000 on, every class and every
 //! hazard must have come up at least 1,000 times. `RUSTBOX_SEED` repeats a run.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test stops where its world cannot be made")]
+
 mod cast;
 mod random;
 mod world;

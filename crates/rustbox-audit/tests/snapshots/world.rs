@@ -229,7 +229,7 @@ impl World {
         let exiting = if bug == Some(Bug::BelievesTheDying) { 0 } else { exiting };
         let letter = match state.life {
             Life::LeaderDead | Life::Zombie if exiting != 0 => 'Z',
-            _ => 'S',
+            Life::Alive | Life::LeaderDead | Life::Dying | Life::Zombie => 'S',
         };
         match file {
             ProcFile::PidNamespace => {
@@ -256,9 +256,9 @@ impl World {
                 text.extend_from_slice(out.as_bytes());
                 text.extend_from_slice(&process.comm);
                 out.clear();
-                let _ = write!(
+                let _ = writeln!(
                     out,
-                    ") {letter} {} 1 1 0 -1 {flags} 229 0 0 0 0 0 0 0 20 0 {threads} 0 {start} 0 0 1844\n",
+                    ") {letter} {} 1 1 0 -1 {flags} 229 0 0 0 0 0 0 0 20 0 {threads} 0 {start} 0 0 1844",
                     process.ppid
                 );
             }
@@ -300,11 +300,11 @@ impl World {
         };
         let v2 = format!("{}{}", path(true), if removed { " (deleted)" } else { "" });
         let _ = match self.shape {
-            Shape::V2 => write!(out, "0::{v2}\n"),
+            Shape::V2 => writeln!(out, "0::{v2}"),
             Shape::V1 => {
-                write!(out, "4:cpu,cpuacct:/\n3:memory:{}\n2:pids:{}\n1:name=systemd:/\n", v1(true), v1(false))
+                writeln!(out, "4:cpu,cpuacct:/\n3:memory:{}\n2:pids:{}\n1:name=systemd:/", v1(true), v1(false))
             }
-            Shape::Hybrid => write!(out, "8:pids:{0}\n4:memory:{0}\n1:cpu:/\n0::{v2}\n", v1(false)),
+            Shape::Hybrid => writeln!(out, "8:pids:{0}\n4:memory:{0}\n1:cpu:/\n0::{v2}", v1(false)),
         };
     }
 }
