@@ -15,7 +15,6 @@ const FLAGS: &[&str] = &["-static", "-O2", "-Wall", "-Wextra", "-Werror", "-pthr
 
 /// Compiles what is older than its source or than a header.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let sources = files(&workspace.root, "c")?;
     let newest_header = newest(&files(&workspace.root, "h")?)?;
     let mut compiled = 0_usize;
@@ -27,11 +26,17 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         {
             continue;
         }
-        command::run(Command::new(&compiler).args(FLAGS).arg("-o").arg(&program).arg(source))?;
+        compile(source, &program)?;
         compiled += 1;
     }
     println!("{} payloads, {compiled} compiled now", sources.len());
     Ok(())
+}
+
+/// Compiles one program with `$CC`, by default `cc`.
+pub(crate) fn compile(source: &Path, program: &Path) -> Result<()> {
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    command::run(Command::new(&compiler).args(FLAGS).arg("-o").arg(program).arg(source))
 }
 
 /// The compiled payloads: the directory's programs that have a source.

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 
 use super::cpio::{Archive, Node};
 use super::{Job, kernel};
-use crate::command;
 use crate::workspace::{Executable, Role};
+use crate::{command, payloads};
 
 /// The guest's root file system, and the word that marks the line with its exit code.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ const ETC: &[(&str, &str)] = &[
 /// Debian's merged layout, on which a box's default root is built.
 const LINKS: &[(&str, &str)] = &[("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")];
 
+/// The one program of busybox's that it cannot stand in for.
+const CAT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/vm/cat.c");
+
 /// Where the guest has the rustbox that must fail.
 const PLANTED: &str = "guest/rustbox-planted";
 
@@ -43,17 +46,19 @@ const VARIABLES: &[(&str, Option<&str>)] = &[
     ("RUSTBOX_KILLS", Some("150")),
     ("RUSTBOX_RACE_SPAWNS", Some("200")),
     ("RUSTBOX_LEAK_RUNS", Some("200")),
-    ("RUST_BACKTRACE", None),
 ];
 
 /// Writes the archive into `directory`.
-pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, payloads: &[PathBuf]) -> Result<Image> {
+pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, attacks: &[PathBuf]) -> Result<Image> {
     let marker = marker()?;
     let mut archive = Archive::default();
     add_system(&mut archive, &kernel::busybox(directory)?)?;
+    let cat = directory.join("cat");
+    payloads::compile(Path::new(CAT), &cat)?;
+    archive.add("usr/bin/cat", Node::Copy(cat));
     archive.add("usr/bin/rustbox", Node::Copy(rustbox.to_owned()));
     archive.add("payloads", Node::Directory);
-    for payload in payloads {
+    for payload in attacks {
         let name = payload.file_name().unwrap_or_default().to_string_lossy();
         archive.add(&format!("payloads/{name}"), Node::Copy(payload.clone()));
     }
