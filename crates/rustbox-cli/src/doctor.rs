@@ -4,6 +4,7 @@
 //! a call that was made or a file that was read just now. What could not be looked at is unknown,
 //! and unknown never passes.
 
+mod a_box;
 mod cgroups;
 mod kernel;
 mod places;
@@ -125,6 +126,7 @@ pub(crate) fn examine(settings: &Settings) -> Diagnosis {
     needs.extend(kernel::kernel());
     needs.extend(cgroups::cgroups(settings));
     needs.extend(places::places(settings));
+    needs.extend(a_box::a_box(settings));
     Diagnosis::of(needs)
 }
 

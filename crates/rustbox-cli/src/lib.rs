@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod doctor;
 mod error;
+mod listed;
 mod output;
 mod render;
 mod signals;

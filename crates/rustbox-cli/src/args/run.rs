@@ -153,7 +153,7 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = ISOLATION)]
     permissive: bool,
 
-    /// Name of the box: [a-z0-9][a-z0-9-]{0,62} [default: random]
+    /// Name of the box: `[a-z0-9][a-z0-9-]{0,62}` [default: random]
     #[arg(long, value_name = "ID", help_heading = BOX, allow_hyphen_values = true)]
     box_id: Option<String>,
     /// Waits while the box is busy, for TIME at most or as long as it takes [default: fails at once]

@@ -14,6 +14,7 @@ use super::host;
 use crate::args::CleanupArgs;
 use crate::config::Settings;
 use crate::error::{COULD_NOT_LOOK, CliError, chain};
+use crate::listed::ListedBox;
 use crate::output::{print, say};
 use crate::render::{boxes, escape_text};
 
@@ -28,6 +29,7 @@ const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 pub(crate) fn ps(settings: &Settings, json: bool) -> Result<u8, CliError> {
     let host = host::look(settings)?;
     let views = list(&host).map_err(CliError::CouldNotLook)?;
+    let views: Vec<ListedBox> = views.into_iter().map(ListedBox::from).collect();
     if json {
         let object = json!({ "schema": "rustbox.ps/v1", "boxes": views });
         print(&(serde_json::to_string_pretty(&object).map_err(CliError::Json)? + "\n"))?;

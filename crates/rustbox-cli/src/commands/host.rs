@@ -1,6 +1,6 @@
 //! The host, as the commands open it.
 
-use rustbox_supervisor::{Error, Host, Places};
+use rustbox_supervisor::{Error, Host};
 
 use crate::config::Settings;
 use crate::error::CliError;
@@ -16,10 +16,5 @@ pub(super) fn look(settings: &Settings) -> Result<Host, CliError> {
 }
 
 fn try_open(settings: &Settings) -> Result<Host, Error> {
-    let places = Places {
-        state_dir: settings.state_dir.clone(),
-        runtime_dir: settings.runtime_dir.clone(),
-        cgroup_root: settings.cgroup_root.clone(),
-    };
-    Host::open(&places, settings.run.cgroup_backend)
+    Host::open(&settings.places(), settings.run.cgroup_backend)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use rustbox_core::{RunSpec, SpecError};
+use rustbox_supervisor::Places;
 
 use super::{FileSettings, Problem, chosen_file, load};
 use crate::args::GlobalArgs;
@@ -81,6 +82,15 @@ impl Settings {
             file,
             lines: said.lines,
             globals: args.sources.clone(),
+        }
+    }
+
+    /// The places, as the supervisor takes them.
+    pub(crate) fn places(&self) -> Places {
+        Places {
+            state_dir: self.state_dir.clone(),
+            runtime_dir: self.runtime_dir.clone(),
+            cgroup_root: self.cgroup_root.clone(),
         }
     }
 

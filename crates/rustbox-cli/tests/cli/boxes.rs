@@ -1,0 +1,221 @@
+//! Real boxes, and what is told of them.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+
+use serde_json::Value;
+
+use crate::sandbox::{Said, Sandbox};
+
+fn report(said: &Said) -> Value {
+    let last = said.stdout.lines().next_back().unwrap_or_default();
+    let report = serde_json::from_str(last);
+    assert!(report.is_ok(), "the last line is no JSON: {said:?}");
+    report.unwrap_or_default()
+}
+
+/// Reports of different endings, which between them fill most fields.
+fn reports(sandbox: &Sandbox) -> Vec<Value> {
+    let runs: &[&[&str]] = &[
+        &["--", "true"],
+        &["--code", "sleep 100 & exit 3"],
+        &["--code", "kill -SEGV $$"],
+        &["--wall-time", "0.2", "--", "sleep", "10"],
+        &["--time", "0.1", "--code", "while :; do :; done"],
+        &["--net", "host", "--no-seccomp", "--output-limit", "1K", "--code", "yes"],
+        &["--", "no-such-program"],
+        &["--chdir", "/no/such/directory", "--", "true"],
+    ];
+    runs.iter().map(|args| report(&sandbox.rustbox(["run", "--json"].iter().chain(*args)))).collect()
+}
+
+#[test]
+fn real_reports_are_what_the_published_schema_says() {
+    let sandbox = Sandbox::new();
+    let schema: Value = serde_json::from_str(&sandbox.rustbox(["schema"]).stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let described: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    let mut statuses = BTreeSet::new();
+    for report in reports(&sandbox) {
+        if let Err(error) = validator.validate(&report) {
+            panic!("{error} at {}: {report:#}", error.instance_path());
+        }
+        let written: BTreeSet<&String> = report.as_object().unwrap().keys().collect();
+        assert_eq!(written, described, "a field that the schema does not describe, or the other way round");
+        assert_eq!(report["containment"]["verdict"], "contained", "{report:#}");
+        statuses.insert(report["status"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), ["IE", "OK", "OLE", "RE", "SIG", "TLE", "XE"]);
+}
+
+#[test]
+fn exit_codes_are_the_payloads_own_or_the_documented_ones() {
+    let sandbox = Sandbox::new();
+    for (args, code) in [
+        (&["--", "true"][..], 0),
+        (&["--code", "exit 7"], 7),
+        (&["--code", "kill -TERM $$"], 143),
+        (&["--wall-time", "0.1", "--", "sleep", "9"], 124),
+        (&["--", "no-such-program"], 127),
+        (&["--", "/etc/passwd"], 126),
+    ] {
+        let said = sandbox.rustbox(["run", "--quiet"].iter().chain(args));
+        assert_eq!(said.code, Some(code), "{args:?}: {said:?}");
+        assert!(!said.stderr.contains("rustbox:"), "--quiet: {said:?}");
+    }
+}
+
+#[test]
+fn one_line_on_stderr_says_what_happened() {
+    let said = Sandbox::new().rustbox(["run", "--code", "sleep 100 & exit 3"]);
+    let line = said.stderr.trim_end();
+    assert!(line.starts_with("rustbox: RE (exit code 3) in "), "{line}");
+    assert!(line.ends_with(", 1 process killed, contained"), "{line}");
+    assert_eq!(line.lines().count(), 1);
+}
+
+#[test]
+fn every_place_that_was_asked_for_gets_the_report() {
+    let sandbox = Sandbox::new();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let fd = writer.as_raw_fd();
+    // Pipes of the standard library are closed at exec unless they are told not to be.
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
+    let mut command = sandbox.command();
+    command.args(["run", "--json=r.json", "--meta", "r.meta", "--status-fd", &fd.to_string(), "--code", "exit 5"]);
+    let said: Said = command.output().unwrap().into();
+    drop(writer);
+    assert_eq!(said.code, Some(5), "{said:?}");
+    let json: Value = serde_json::from_str(&std::fs::read_to_string(sandbox.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(json["payload_exit_code"], 5);
+    let meta = std::fs::read_to_string(sandbox.path().join("r.meta")).unwrap();
+    assert!(meta.contains("exitcode:5\n") && meta.contains("status:RE\n"), "{meta}");
+    let mut lines = String::new();
+    reader.read_to_string(&mut lines).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events.last(), Some(&"report"));
+    let place = |event: &str| events.iter().position(|e| *e == event).unwrap_or_else(|| panic!("{event}: {events:?}"));
+    assert!(place("released") < place("started") && place("killing") < place("removed"), "{events:?}");
+    assert_eq!(lines.last().unwrap()["report"], json, "the same report everywhere");
+    assert_eq!(lines.last().unwrap()["dropped_lines"], 0);
+}
+
+/// A killed rustbox leaves a meta file that no judge takes for a result.
+#[test]
+fn the_meta_file_says_xx_while_the_run_lasts() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command();
+    command.args(["run", "--meta", "r.meta", "--code", "echo up; sleep 60"]).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut up = [0; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let meta = std::fs::read_to_string(sandbox.path().join("r.meta")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(meta.starts_with("status:XX\n"), "{meta}");
+    assert_eq!(std::fs::read_to_string(sandbox.path().join("r.meta")).unwrap(), meta);
+}
+
+// D13, D29.
+#[test]
+fn a_dry_run_tells_the_controls_and_makes_no_box() {
+    let sandbox = Sandbox::new();
+    for args in [&["--dry-run", "run", "--code", "touch ran"][..], &["run", "--dry-run", "--", "touch", "ran"]] {
+        let text = sandbox.rustbox(args);
+        assert_eq!(text.code, Some(0), "{text:?}");
+        assert!(text.stdout.contains("ok       pid_namespace"), "{text:?}");
+    }
+    let said = sandbox.rustbox(["--dry-run", "run", "--json", "--", "true"]);
+    let controls: Value = serde_json::from_str(&said.stdout).unwrap();
+    for field in ["configured_controls", "missing_controls", "mode_decision_reason", "cgroup_backend", "pidfd_mode"] {
+        assert!(!controls[field].is_null(), "{field}: {controls:#}");
+    }
+    assert_eq!(controls["applied_controls"], serde_json::json!([]), "nothing was read back: nothing was run");
+    assert!(!sandbox.names().contains(&"ran".to_owned()));
+}
+
+// S18, S33 to S36, D39.
+#[test]
+fn a_box_is_listed_while_it_lives_and_gone_after_the_kill() {
+    let sandbox = Sandbox::new();
+    let id = format!("cli-{}", std::process::id());
+    let mut command = sandbox.command();
+    command.args(["run", "--box-id", &id, "--code", "echo up; sleep 60"]).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut up = [0; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+
+    let roots = sandbox.rustbox(["cgroup-root"]).stdout;
+    let procs = format!("{}/rustbox-{id}/cgroup.procs", roots.lines().next().unwrap());
+    let members = std::fs::read_to_string(&procs).unwrap();
+    let members: BTreeSet<u64> = members.lines().map(|pid| pid.parse().unwrap()).collect();
+    let listed: Value = serde_json::from_str(&sandbox.rustbox(["ps", "--json"]).stdout).unwrap();
+    let boxes = listed["boxes"].as_array().unwrap();
+    let ours = boxes.iter().find(|listed| listed["box_id"] == *id).unwrap_or_else(|| panic!("{listed:#}"));
+    let pids = ours["processes"].as_array().unwrap().iter().map(|process| process["pid"].as_u64().unwrap());
+    assert_eq!(pids.collect::<BTreeSet<_>>(), members);
+    assert_eq!(ours["alive"], true);
+    let table = sandbox.rustbox(["ps"]).stdout;
+    assert!(table.lines().any(|line| line.starts_with(&id) && line.contains("(rustbox-init)")), "{table}");
+
+    let busy = sandbox.rustbox(["run", "--json", "--box-id", &id, "--", "true"]);
+    assert_eq!((busy.code, report(&busy)["cause"].as_str()), (Some(125), Some("box_busy")), "{busy:?}");
+
+    let killed = sandbox.rustbox(["kill", &id]);
+    assert_eq!(killed.code, Some(0), "{killed:?}");
+    assert!(!std::path::Path::new(&procs).exists(), "kill returned before the box was removed");
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    for again in ["kill", "cleanup"] {
+        assert_eq!(sandbox.rustbox([again, &id]).code, Some(0), "{again} is idempotent");
+    }
+    assert_eq!(sandbox.rustbox(["kill", "NOT-AN-ID"]).code, Some(125));
+}
+
+// D41, Q09.
+#[test]
+fn a_user_without_rights_is_refused_and_told_why() {
+    assert!(rustix::process::geteuid().is_root(), "this test changes its user, so it needs root");
+    let sandbox = Sandbox::new();
+    // The binary lies where only root can go: it is started through an open descriptor.
+    let binary = std::fs::File::open(env!("CARGO_BIN_EXE_rustbox")).unwrap();
+    rustix::io::fcntl_setfd(&binary, rustix::io::FdFlags::empty()).unwrap();
+    let as_nobody = |args: &[&str]| -> Said {
+        use std::os::unix::process::CommandExt;
+        let mut command = std::process::Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
+        command.args(args).uid(65_534).gid(65_534).current_dir("/").env_clear();
+        command.env("RUSTBOX_STATE_DIR", sandbox.path().join("state")).output().unwrap().into()
+    };
+    let run = as_nobody(&["run", "--json", "--", "true"]);
+    assert_eq!(run.code, Some(122), "{run:?}");
+    assert!(run.stderr.contains("as root only"), "{run:?}");
+    assert_eq!(report(&run)["cause"], "control_missing");
+    for args in [&["ps"][..], &["kill", "some-box"], &["cleanup"]] {
+        let said = as_nobody(args);
+        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+        assert!(said.stderr.contains("without root's rights"), "{said:?}");
+    }
+    let doctor = as_nobody(&["doctor"]);
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(doctor.stdout.contains("FAIL") && doctor.stdout.contains("sudo"), "{doctor:?}");
+}
+
+#[test]
+fn the_doctor_answers_in_both_forms_alike() {
+    let sandbox = Sandbox::new();
+    let text = sandbox.rustbox(["doctor"]);
+    let json = sandbox.rustbox(["check", "--json"]);
+    let json_code = json.code;
+    let object: Value = serde_json::from_str(&json.stdout).unwrap();
+    let needs = object["needs"].as_array().unwrap();
+    assert!(needs.len() > 20);
+    for need in needs {
+        let name = need["name"].as_str().unwrap();
+        assert!(text.stdout.contains(name), "{name}");
+        let bad = ["limited", "fail"].contains(&need["verdict"].as_str().unwrap());
+        assert!(!bad || need["fix"].is_string(), "what to do about {need}");
+    }
+    assert_eq!(text.code, json_code);
+    assert!(!text.stdout.contains('\u{1b}'), "no colour without a terminal");
+}
