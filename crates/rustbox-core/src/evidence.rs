@@ -126,7 +126,9 @@ pub struct Containment {
     pub pid_namespace: Option<u64>,
     /// The box's audit session id; null where the kernel gives none.
     pub audit_session: Option<u32>,
-    /// What an audit of the box found.
+    /// The kernel facts by which the audit of the box excluded that anything is left of it.
+    pub proofs: Vec<String>,
+    /// What the audit of the box found.
     pub findings: Vec<Finding>,
 }
 

@@ -169,6 +169,8 @@ pub struct Finding {
     pub comm: Option<String>,
     /// The executable, escaped.
     pub exe: Option<String>,
+    /// SHA-256 of the executable, in hexadecimal; null when it was gone, too long or unreadable.
+    pub exe_sha256: Option<String>,
     /// The command line, escaped, at most its beginning; a hint for people only.
     pub argv: Vec<String>,
     /// Real uid on the host.
@@ -187,6 +189,8 @@ pub struct Finding {
     pub ancestry_now: Vec<ProcessKey>,
     /// Supervisor, init and payload as the box's record has them.
     pub ancestry_recorded: Vec<ProcessKey>,
+    /// What is recorded of the box for people: its command, its limits.
+    pub box_notes: Vec<String>,
     /// Which marks matched.
     pub marks: Vec<Mark>,
     /// The path, for what is not a process.
@@ -226,6 +230,7 @@ impl Finding {
             parent_comm: None,
             comm: None,
             exe: None,
+            exe_sha256: None,
             argv: Vec::new(),
             uid: None,
             cgroup: Vec::new(),
@@ -235,6 +240,7 @@ impl Finding {
             supervisor_pid_namespace: None,
             ancestry_now: Vec::new(),
             ancestry_recorded: Vec::new(),
+            box_notes: Vec::new(),
             marks: Vec::new(),
             path: None,
             first_seen: String::new(),

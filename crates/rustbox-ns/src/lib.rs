@@ -29,5 +29,5 @@ pub use message::{MalformedMessage, Message};
 pub use namespaces::{namespace_ids, planned_namespaces};
 pub use notify::{DeniedCall, take_denied_call};
 pub use proc_mask::{MASKS as PROC_MASKS, ProcMask};
-pub use process::{Process, ignore_file_size_signal, spawn_helper};
+pub use process::{Process, Reaped, ignore_file_size_signal, spawn_helper};
 pub use spawn::{Init, Received, spawn};

@@ -17,6 +17,15 @@ pub struct Process {
     pub(crate) pidfd: OwnedFd,
 }
 
+/// A child that has ended and was reaped.
+#[derive(Debug)]
+pub struct Reaped {
+    /// How it ended.
+    pub ending: Ending,
+    /// What proves it: readable for ever, and no other process can have it.
+    pub pidfd: OwnedFd,
+}
+
 impl Process {
     /// Its pid in this PID namespace; for display and for `/proc`, never for signals.
     #[must_use]
@@ -46,8 +55,16 @@ impl Process {
     /// # Errors
     /// `ECHILD` when somebody else has reaped it: that is missing evidence, not an end.
     pub fn wait(self) -> Result<Ending, Error> {
+        self.reap().map(|reaped| reaped.ending)
+    }
+
+    /// Waits for the end and reaps, and keeps the pidfd as the proof.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn reap(self) -> Result<Reaped, Error> {
         match sys::wait_pidfd(self.pidfd.as_fd()) {
-            Ok(Some(reaped)) => Ok(reaped.ending),
+            Ok(Some(reaped)) => Ok(Reaped { ending: reaped.ending, pidfd: self.pidfd }),
             Ok(None) => Err(Error::call("waitid")(rustix::io::Errno::CHILD)),
             Err(errno) => Err(Error::call("waitid")(errno)),
         }

@@ -19,6 +19,7 @@ mod keeper_child;
 mod lease;
 mod lock;
 mod progress;
+mod proof;
 mod report;
 mod run;
 mod sandbox;

@@ -1,6 +1,7 @@
 //! The end of a box: take stock, kill, reap, read what the kernel counted, remove, and say what was
 //! seen after the kill. What was not seen stays unknown, and unknown is never clean.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustbox_cgroup::{BoxCgroup, CpuUsage, Emptied, KillMethod};
@@ -14,6 +15,7 @@ use rustix::time::Timespec;
 use crate::claim::Claim;
 use crate::clock::{nanoseconds, now_rfc3339};
 use crate::progress::{Context, Event};
+use crate::proof::{Audited, Closed};
 use crate::sandbox::Sandbox;
 use crate::stat;
 use crate::streams::Streams;
@@ -55,8 +57,10 @@ struct Autopsy {
     survivors: Option<u64>,
     zombies: Option<u64>,
     doubts: Vec<String>,
+    proofs: Vec<String>,
     findings: Vec<Finding>,
     failures: Vec<String>,
+    init: Option<OwnedFd>,
 }
 
 /// Ends the box, whatever there is of it.
@@ -69,6 +73,7 @@ pub(crate) fn end(
     reason: &KillReason,
 ) -> (Ended, Sandbox) {
     let mut autopsy = Autopsy::new();
+    let existed = sandbox.init.is_some();
     let init_pid = sandbox.init.as_ref().map(|init| init.process().pid());
     autopsy.take_stock(sandbox.cgroup.as_ref(), init_pid);
     let killed = Instant::now();
@@ -94,7 +99,14 @@ pub(crate) fn end(
         cleanup_failures: Vec::new(),
         containment: autopsy.containment(&sandbox, None),
     };
+    let cgroups = sandbox.cgroup.as_ref().map(BoxCgroup::paths).unwrap_or_default();
     let removed = autopsy.remove(sandbox.cgroup.take());
+    if existed {
+        let init = autopsy.init.take();
+        let uid = claim.lease.uid();
+        let closed = Closed { facts: &sandbox.facts, uid, init, cgroups, removed: removed == Some(true) };
+        autopsy.audited(closed.audit(context));
+    }
     let containment = autopsy.containment(&sandbox, removed);
     release(context, claim, &mut autopsy, containment.verdict);
     context.tell(Event::Removed);
@@ -181,7 +193,12 @@ fn end_of_init(
         watch::hear_the_rest(sandbox, blueprint);
     }
     let Some(init) = sandbox.init.take() else { return InitEnding::Unknown };
-    match init.into_process().wait() {
+    let reaped = init.into_process().reap();
+    let ending = reaped.map(|reaped| {
+        autopsy.init = Some(reaped.pidfd);
+        reaped.ending
+    });
+    match ending {
         Ok(Ending::Signaled(9)) if *reason == KillReason::InitEnded => InitEnding::KilledByOther,
         Ok(Ending::Signaled(9)) => InitEnding::AsTold,
         Ok(Ending::Exited(0)) if sandbox.told.last.is_some_and(|last| last.empty) => InitEnding::AsTold,
@@ -247,9 +264,18 @@ impl Autopsy {
             survivors: None,
             zombies: None,
             doubts: Vec::new(),
+            proofs: Vec::new(),
             findings: Vec::new(),
             failures: Vec::new(),
+            init: None,
         }
+    }
+
+    /// Adds what the audit of the box came to.
+    fn audited(&mut self, audited: Audited) {
+        self.proofs = audited.proofs;
+        self.findings.extend(audited.findings);
+        self.doubts.extend(audited.doubts);
     }
 
     /// Who is in the box now, its init left out.
@@ -359,6 +385,7 @@ impl Autopsy {
             supervisor_pid_namespace: sandbox.facts.supervisor_pid_namespace,
             pid_namespace: sandbox.facts.pid_namespace,
             audit_session: sandbox.facts.audit_session,
+            proofs: self.proofs.clone(),
             findings: self.findings.clone(),
         }
     }

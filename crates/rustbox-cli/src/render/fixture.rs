@@ -74,6 +74,7 @@ fn containment() -> Containment {
         supervisor_pid_namespace: Some(4_026_531_836),
         pid_namespace: Some(4_026_532_000),
         audit_session: None,
+        proofs: vec!["the init is reaped".to_owned()],
         findings: Vec::new(),
     }
 }

@@ -1,0 +1,91 @@
+//! The audit of a run's own box, before the report may say that it is contained.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustbox_audit::{
+    AuditOptions, BoxMarks, CgroupMark, Phase, PidNamespaceMark, ProcRoot, Proof, Verdict, audit_box,
+    parse_cgroup_mounts,
+};
+use rustbox_core::{Finding, ProcessKey};
+
+use crate::progress::Context;
+use crate::sandbox::Facts;
+use crate::teardown::chain;
+
+/// What the audit is told of a box.
+pub(crate) struct Closed<'a> {
+    /// What was read back when it was made.
+    pub(crate) facts: &'a Facts,
+    /// The uid that it had.
+    pub(crate) uid: u32,
+    /// Its init's pidfd, when that was reaped.
+    pub(crate) init: Option<OwnedFd>,
+    /// Its cgroup directories.
+    pub(crate) cgroups: Vec<PathBuf>,
+    /// Whether all of them were removed.
+    pub(crate) removed: bool,
+}
+
+/// What the audit came to.
+#[derive(Debug, Default)]
+pub(crate) struct Audited {
+    pub(crate) proofs: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) doubts: Vec<String>,
+}
+
+impl Closed<'_> {
+    fn marks(&self, context: &Context<'_>) -> BoxMarks {
+        let mut marks = BoxMarks::new(context.id.clone(), Phase::Closed);
+        marks.pid_namespace = self.facts.pid_namespace.map(PidNamespaceMark::recorded);
+        marks.supervisor_pid_namespace = self.facts.supervisor_pid_namespace;
+        marks.audit_session = self.facts.audit_session;
+        marks.uid = Some(self.uid);
+        let starttime_ticks = context.host.starttime_ticks();
+        marks.supervisor = Some(ProcessKey { pid: std::process::id(), starttime_ticks });
+        if self.removed {
+            // Gone is gone, in whichever hierarchy: the host's mount table need not be read.
+            marks.paths.clone_from(&self.cgroups);
+        } else {
+            let mounts =
+                std::fs::read("/proc/self/mountinfo").map(|text| parse_cgroup_mounts(&text)).unwrap_or_default();
+            marks.cgroups = self.cgroups.iter().filter_map(|path| CgroupMark::locate(path, &mounts)).collect();
+        }
+        marks
+    }
+
+    /// Audits the box. A box of which nothing was ever made needs none.
+    pub(crate) fn audit(&self, context: &Context<'_>) -> Audited {
+        let marks = self.marks(context);
+        // Without a PID namespace the init is pid 1 of nothing, and its end proves nothing.
+        let init = self.init.as_ref().filter(|_| self.facts.pid_namespace.is_some()).map(AsFd::as_fd);
+        match audit_box(&marks, init, &mut ProcRoot::open_host, &AuditOptions::default()) {
+            Ok(audit) => Audited {
+                doubts: doubts(audit.verdict),
+                proofs: audit.proofs.iter().map(proof_text).collect(),
+                findings: audit.findings,
+            },
+            Err(error) => Audited { doubts: vec![chain("the box could not be audited", &error)], ..Audited::default() },
+        }
+    }
+}
+
+fn doubts(verdict: Verdict) -> Vec<String> {
+    match verdict {
+        Verdict::Clean | Verdict::Findings => Vec::new(),
+        Verdict::NoVerdict => vec!["the audit could not look everywhere".to_owned()],
+    }
+}
+
+fn proof_text(proof: &Proof) -> String {
+    match proof {
+        Proof::InitEnded => {
+            "the pidfd of the PID namespace's pid 1 is readable: the namespace is empty for ever".to_owned()
+        }
+        Proof::NamespaceHasNoInit => "the PID namespace says that it has no pid 1".to_owned(),
+        Proof::InitReaped => "the init is reaped".to_owned(),
+        Proof::CgroupGone(path) | Proof::PathGone(path) => format!("{path} is gone"),
+        Proof::HostLookedAt => "every process of the host was looked at, twice".to_owned(),
+    }
+}
