@@ -9,6 +9,7 @@ use crate::act::{ActionResult, act};
 use crate::classify::{Look, Patience, classify, conclude};
 use crate::clock::rfc3339;
 use crate::decide::decide;
+use crate::digest::add_digests;
 use crate::error::AuditError;
 use crate::events::emit;
 use crate::pause::pause;
@@ -73,7 +74,8 @@ pub fn audit(
 ) -> Result<AuditReport, AuditError> {
     let started = Instant::now();
     let started_at = SystemTime::now();
-    let (looks, findings) = look_until_settled(root, read_registry, options)?;
+    let (looks, mut findings) = look_until_settled(root, read_registry, options)?;
+    add_digests(root, &mut findings);
     findings.iter().for_each(emit);
     let done = respond(root, read_registry, options, &findings)?;
     let (actions, remaining) = done.map_or((None, None), |deeds| (Some(deeds.results), Some(deeds.remaining)));

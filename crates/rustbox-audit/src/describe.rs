@@ -73,6 +73,7 @@ pub(crate) fn describe_box_gap(what: String, marks: Option<&BoxMarks>, looks: &[
 
 fn describe_marks(finding: &mut Finding, marks: &BoxMarks) {
     finding.box_id = Some(marks.box_id.clone());
+    finding.box_notes.clone_from(&marks.notes);
     finding.expected_cgroups = marks.cgroups.iter().map(|mark| shown_path(&mark.directory)).collect();
     finding.ancestry_recorded = marks.supervisor.into_iter().chain(marks.init).collect();
     finding.supervisor_pid_namespace = marks.supervisor_pid_namespace.or(finding.supervisor_pid_namespace);

@@ -27,9 +27,11 @@ mod classify;
 mod clock;
 mod decide;
 mod describe;
+mod digest;
 mod error;
 mod events;
 mod gaps;
+mod incident;
 mod index;
 mod judge;
 mod lineage;
@@ -54,6 +56,7 @@ pub use classify::{Classification, Look, Patience, classify, conclude};
 pub use decide::{Action, decide};
 pub use error::AuditError;
 pub use events::{emit, message_id};
+pub use incident::{Incident, Section};
 pub use look::SnapshotBuilder;
 pub use parse::{
     CgroupLine, CgroupMount, Hierarchy, Stat, Status, parse_cgroup, parse_cgroup_mounts, parse_namespace_link,

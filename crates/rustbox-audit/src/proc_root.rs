@@ -149,6 +149,11 @@ impl ProcDirectory {
         Ok(rustix::fs::openat(&self.directory, c"ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 
+    /// The file that it executes, to read.
+    pub(crate) fn open_exe(&self) -> Reading<OwnedFd> {
+        Ok(rustix::fs::openat(&self.directory, c"exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
     /// Appends the text of a file to the buffer.
     pub(crate) fn read(&self, file: ProcFile, buffer: &mut Vec<u8>) -> Reading<()> {
         match file {

@@ -79,6 +79,8 @@ pub struct BoxMarks {
     pub paths: Vec<PathBuf>,
     /// The record that says all this, for people.
     pub record: Option<PathBuf>,
+    /// What the box is, for people: its command, its limits, one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl BoxMarks {
@@ -97,6 +99,7 @@ impl BoxMarks {
             supervisor_pid_namespace: None,
             paths: Vec::new(),
             record: None,
+            notes: Vec::new(),
         }
     }
 

@@ -46,7 +46,12 @@ pub(crate) fn find_residue(looks: &[Look], out: &mut Classification) {
             }
         }
     }
+    let known = before.last().map(|look| look.registry.stale.as_slice()).unwrap_or_default();
     for stale in &last.registry.stale {
+        if !known.contains(stale) {
+            out.unsettled.push(format!("{} is left, seen once", shown_path(&stale.path)));
+            continue;
+        }
         out.findings.push(describe_path(
             FindingKind::StaleState,
             stale.why.clone(),
