@@ -145,6 +145,25 @@ pub fn collect_all(host: &Host) -> Result<Vec<CollectedBox>, Error> {
     Ok(collected.collect())
 }
 
+/// Dead boxes that one run looks for at most: enough to catch up, too few to be felt.
+const SWEEP_MAX: usize = 8;
+
+/// Collects what others left when everything of theirs was killed at once, their keepers too. What is
+/// kept for somebody to look at stays.
+pub(crate) fn sweep(host: &Host, random: u64) -> Result<(), Error> {
+    let ids = lock::boxes(host)?;
+    let start = usize::try_from(random).unwrap_or(0) % ids.len().max(1);
+    for id in ids.iter().cycle().skip(start).take(ids.len().min(SWEEP_MAX)) {
+        if let Some(Taken::Stale(stale)) = BoxLock::open(host, id)?
+            && !stale.is_kept()
+        {
+            let collected = collect_locked(host, id, Some(stale))?;
+            tracing::warn!(box_id = %id, ?collected, "collected what a dead supervisor left");
+        }
+    }
+    Ok(())
+}
+
 /// Collects a box whose lock in the state directory is held here, or which has none there.
 pub(crate) fn collect_locked(host: &Host, id: &BoxId, stale: Option<BoxLock>) -> Result<Collected, Error> {
     let mut actions = Vec::new();

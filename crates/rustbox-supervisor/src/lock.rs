@@ -29,6 +29,9 @@ pub(crate) const NEW_MARKS: &str = "marks.new";
 /// Name of the file by which `rustbox kill` says that it was an operator.
 pub(crate) const KILL_REQUEST: &str = "kill-request";
 
+/// Name of the file that keeps a dead box from being collected unasked: somebody must look first.
+pub(crate) const KEPT: &str = "kept";
+
 /// How often a race with somebody who removes the directory is tried again.
 const ATTEMPTS: u32 = 64;
 
@@ -186,6 +189,21 @@ impl BoxLock {
     /// Whether an operator asked for the kill.
     pub(crate) fn kill_requested(&self) -> bool {
         statat(&self.directory, KILL_REQUEST, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Keeps the record of a box that is not clean until somebody asks for its cleanup.
+    pub(crate) fn keep(&self, host: &Host, why: &str) -> Result<(), Error> {
+        let failed = |source| Error::Write { path: path_of(host, &self.id).join(KEPT), source };
+        match openat(&self.directory, KEPT, NEW_FILE, FILE_MODE) {
+            Ok(file) => File::from(file).write_all(why.as_bytes()).map_err(failed),
+            Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Whether the record is kept for somebody to look at.
+    pub(crate) fn is_kept(&self) -> bool {
+        statat(&self.directory, KEPT, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Removes the directory, the lock last: only when nothing of the box is left.

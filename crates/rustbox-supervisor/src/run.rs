@@ -2,7 +2,7 @@
 
 use rustbox_core::{KillReason, RunPlan, RunReport};
 
-use crate::claim::{Claim, random_id};
+use crate::claim::{Claim, random_id, random_u64};
 use crate::clock::Clock;
 use crate::controls;
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::progress::{Context, RunIo};
 use crate::report::Remains;
 use crate::sandbox::{Sandbox, Stop};
 use crate::streams::Streams;
-use crate::{teardown, watch};
+use crate::{collect, teardown, watch};
 
 /// Runs one program in a box of its own, and returns when nothing of it is left, or when what is left
 /// is in the report.
@@ -52,6 +52,9 @@ pub fn run<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>) -> Result<RunRe
         wall_ns = report.wall_ns,
         "run ended"
     );
+    if let Err(error) = random_u64().and_then(|random| collect::sweep(host, random)) {
+        tracing::warn!(%error, "could not look for what dead supervisors left");
+    }
     Ok(report)
 }
 

@@ -26,8 +26,8 @@ use crate::watch;
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long the removal of an empty cgroup may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
-/// How long the kernel's task count may lag behind the reaping.
-const COUNT_LIMIT: Duration = Duration::from_millis(500);
+/// How long a dead task may wait to be reaped, and the kernel's count to follow.
+const COUNT_LIMIT: Duration = Duration::from_secs(2);
 /// Time between two looks at a count.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Processes that are described at the kill, at most; the count is exact.
@@ -249,6 +249,11 @@ fn release(context: &Context<'_>, claim: Claim, autopsy: &mut Autopsy, verdict: 
         autopsy
             .failures
             .push("the box's record and uid are kept until somebody has looked: rustbox cleanup".to_owned());
+        let found = autopsy.findings.iter().map(|finding| finding.what.as_str());
+        let why: Vec<&str> = found.chain(autopsy.doubts.iter().map(String::as_str)).collect();
+        if let Err(error) = claim.lock.keep(host, &why.join("\n")) {
+            autopsy.failures.push(chain("the record could not be marked", &error));
+        }
     }
     if let Err(error) = claim.keeper.dismiss() {
         autopsy.failures.push(chain("the keeper could not be dismissed", &error));
