@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustbox_tests::{
     BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, Trial, build_planted, residue, rustbox, scan, skip_unless,
@@ -53,26 +53,41 @@ fn executing(binary: &std::path::Path) -> Vec<String> {
     scan().iter().filter(|p| ours(p)).map(|p| format!("{} {} {}", p.pid, p.comm, p.state)).collect()
 }
 
+/// Kills the supervisor of a new box before system call number `boundary`, and asserts that nothing is left.
+fn kill_before(lab: &Lab, boundary: usize) -> Trial {
+    let command = victim(lab, ENDS);
+    let trial = sweep_trial(&command, &lab.state_dir(), boundary);
+    if let Trial::Killed(stage) = trial {
+        let left = wait_clean(command.box_id(), &lab.state_dir());
+        assert!(left.is_empty(), "killed before system call {boundary} at {stage:?}, two seconds later: {left:#?}");
+    }
+    trial
+}
+
 #[test]
 fn supervisor_killed_before_every_system_call_leaves_nothing() {
     let _alone = ALONE.lock();
     let lab = Lab::open("sweep");
     let canary = Canary::start("sweep");
-    let mut hits = BTreeMap::new();
+    let mut hits: BTreeMap<Progress, usize> = BTreeMap::new();
+    let mut reached: BTreeMap<Progress, Vec<usize>> = BTreeMap::new();
     let mut boundaries = 0;
-    for boundary in 0.. {
-        assert!(boundary < 20_000, "the supervisor never ends");
-        let command = victim(&lab, ENDS);
-        let box_id = command.box_id().to_owned();
-        match sweep_trial(&command, &lab.state_dir(), boundary) {
-            Trial::Killed(stage) => *hits.entry(stage).or_insert(0) += 1,
-            Trial::Ended => {
-                boundaries = boundary;
+    while let Trial::Killed(stage) = kill_before(&lab, boundaries) {
+        *hits.entry(stage).or_insert(0) += 1;
+        reached.entry(stage).or_default().push(boundaries);
+        boundaries += 1;
+        assert!(boundaries < 20_000, "the supervisor never ends");
+    }
+    // A stage that spans fewer calls than that is gone through again.
+    for (stage, calls) in &reached {
+        for boundary in calls.iter().cycle().take(4 * FEWEST_HITS) {
+            if hits.get(stage).copied().unwrap_or(0) >= FEWEST_HITS {
                 break;
             }
+            if let Trial::Killed(stage) = kill_before(&lab, *boundary) {
+                *hits.entry(stage).or_insert(0) += 1;
+            }
         }
-        let left = wait_clean(&box_id, &lab.state_dir());
-        assert!(left.is_empty(), "killed before system call {boundary}, two seconds later: {left:#?}");
     }
     canary.assert_unharmed();
     eprintln!("supervisor killed before each of {boundaries} system calls, 0 survivors, 0 left over; hits by stage:");
@@ -84,59 +99,97 @@ fn supervisor_killed_before_every_system_call_leaves_nothing() {
     assert!(keepers.is_some(), "still executing rustbox: {:?}", executing(rustbox()));
 }
 
+/// When to kill, so that the short stages are hit as well as the long ones.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// While the box is made.
+    Setup,
+    /// At any time of a short run.
+    Any,
+    /// After the payload was seen executing: it ends at once, so this is the teardown.
+    Teardown,
+    /// In the middle of a long run.
+    Steady,
+}
+
+const MOMENTS: [Moment; 4] = [Moment::Setup, Moment::Any, Moment::Teardown, Moment::Steady];
+
+/// Starts a box, waits for a random time, and kills its supervisor. The last look before tells the stage; none when
+/// the run was over.
+fn kill_at_random(lab: &Lab, moment: Moment, random: &mut Random, whole: Duration) -> (String, Option<Progress>) {
+    let layout = CgroupLayout::read();
+    let main = if matches!(moment, Moment::Steady) { STAYS } else { ENDS };
+    let running = victim(lab, main).start();
+    let box_id = running.box_id().to_owned();
+    let mut seen = Progress::Nothing;
+    // Looks while it waits.
+    let mut look_for = |time: Duration, until: Progress| {
+        let begun = Instant::now();
+        while begun.elapsed() < time && seen < until {
+            let pause = Duration::from_micros(100).min(time.saturating_sub(begun.elapsed()));
+            if running.pidfd().wait(pause) {
+                return true;
+            }
+            seen = Progress::look(&box_id, &lab.state_dir(), &layout, seen);
+        }
+        false
+    };
+    let over = match moment {
+        Moment::Setup => look_for(random.duration(whole / 2), Progress::Removed),
+        Moment::Any => look_for(random.duration(whole), Progress::Removed),
+        Moment::Teardown => {
+            look_for(whole * 20, Progress::Running) || look_for(random.duration(whole / 2), Progress::Removed)
+        }
+        Moment::Steady => look_for(random.duration(whole * 2), Progress::Removed),
+    };
+    let over = over || running.pidfd().wait(Duration::ZERO);
+    running.kill();
+    (box_id, (!over).then_some(seen))
+}
+
 #[test]
 fn supervisor_killed_at_random_times_leaves_nothing() {
     let _alone = ALONE.lock();
     let lab = Lab::open("random");
-    let layout = CgroupLayout::read();
     let canary = Canary::start("random");
     let mut random = Random::from_environment();
-    // What one whole run takes here decides the range: half the kills in its first third, where a box is made.
-    let whole = victim(&lab, ENDS).finish().assert_contained().elapsed;
+    let mut times: Vec<_> = (0..9).map(|_| victim(&lab, ENDS).finish().assert_contained().elapsed).collect();
+    times.sort_unstable();
+    let whole = times[4];
     let mut hits: BTreeMap<Progress, usize> = BTreeMap::new();
-    let mut ended = 0;
-    let mut slowest = Duration::ZERO;
-    for trial in 0..random_kills() {
-        let main = if trial % 4 == 3 { STAYS } else { ENDS };
-        let range = match trial % 4 {
-            0 => whole / 3,
-            1 => whole,
-            2 => whole * 3 / 2,
-            _ => whole * 2,
-        };
-        let running = victim(&lab, main).start();
-        let box_id = running.box_id().to_owned();
-        let begun = std::time::Instant::now();
-        let delay = random.duration(range);
-        let mut seen = Progress::Nothing;
-        // Looks while it waits, and kills when the time has come: the last look tells the stage.
-        while begun.elapsed() < delay
-            && !running.pidfd().wait(Duration::from_micros(200).min(delay - begun.elapsed().min(delay)))
-        {
-            seen = Progress::look(&box_id, &lab.state_dir(), &layout, seen);
+    let (mut over, mut slowest) = (0, Duration::ZERO);
+    let mut trial = 0;
+    while hits.values().sum::<usize>() < random_kills() {
+        trial += 1;
+        assert!(trial < 10 * random_kills(), "most runs are over before they are killed: {hits:?}");
+        let (box_id, stage) = kill_at_random(&lab, MOMENTS[trial % MOMENTS.len()], &mut random, whole);
+        let killed_at = Instant::now();
+        match stage {
+            Some(stage) => *hits.entry(stage).or_insert(0) += 1,
+            None => over += 1,
         }
-        if running.pidfd().wait(Duration::ZERO) {
-            ended += 1;
-        } else {
-            *hits.entry(seen).or_insert(0) += 1;
-        }
-        running.kill();
-        let killed_at = std::time::Instant::now();
         let left = wait_clean(&box_id, &lab.state_dir());
         slowest = slowest.max(killed_at.elapsed());
-        assert!(left.is_empty(), "killed after {delay:?} at {seen:?}, two seconds later: {left:#?}");
+        assert!(left.is_empty(), "killed at {stage:?}, two seconds later: {left:#?}");
     }
     canary.assert_unharmed();
     let kills: usize = hits.values().sum();
     eprintln!(
-        "supervisor killed at {kills} random times within {:?} ({ended} runs had ended): 0 survivors, 95 % bound {:.1e}; \
-         slowest cleanup {slowest:?}; stage last seen before the kill:",
-        whole * 2,
+        "supervisor killed at {kills} random times ({over} more runs were over; one run takes {whole:?}): 0 survivors, \
+         95 % bound {:.1e}; slowest cleanup {slowest:?}; stage last seen before the kill:",
         3.0 / f64::from(u32::try_from(kills).unwrap_or(u32::MAX))
     );
     tell(&hits);
-    for stage in [Progress::Nothing, Progress::Held, Progress::Running, Progress::Killing] {
-        assert!(hits.get(&stage).copied().unwrap_or(0) >= FEWEST_HITS, "stage {stage:?} is not covered");
+    // The stages that last a few microseconds are the sweep's; these are those that last.
+    let between = |from, to| hits.range(from..=to).map(|(_, n)| n).sum::<usize>();
+    for (from, to) in [
+        (Progress::Nothing, Progress::Nothing),
+        (Progress::Locking, Progress::Cgroups),
+        (Progress::Held, Progress::Held),
+        (Progress::Running, Progress::Running),
+        (Progress::Killing, Progress::Removed),
+    ] {
+        assert!(between(from, to) >= FEWEST_HITS, "{from:?} to {to:?} is not covered");
     }
 }
 
