@@ -145,7 +145,7 @@ pub struct Evidence {
     pub init: InitEnding,
     /// Why the supervisor killed the box.
     pub kill_reason: Option<KillReason>,
-    /// Whether CPU time read at the end was beyond the limit; none when there is no limit.
+    /// Whether CPU time read at the end was beyond the limit; none when there is no limit, or it could not be read.
     pub cpu_over_limit: Option<bool>,
     /// Whether wall time at the end was beyond the limit; none when there is no limit.
     pub wall_over_limit: Option<bool>,

@@ -155,13 +155,14 @@ pub struct Outcome {
 /// Judges a run. The same evidence always gives the same verdict.
 ///
 /// The order of the rules is the order of trust. First what makes every other number worthless
-/// (something is left over, or nobody looked), then what we did ourselves, then what the kernel
-/// counted, and last what the payload chose to return.
+/// (something is left over, the payload never ran, or nobody looked), then what we did ourselves, then
+/// what the kernel counted, then what the payload chose to return, and last that nobody knows.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Outcome {
     let (status, cause) = violation(evidence)
         .or_else(|| setup(evidence))
-        .or_else(|| missing(evidence))
+        .or_else(|| distrust(evidence))
+        .or_else(|| exec(evidence))
         .or_else(|| interrupted(evidence))
         .or_else(|| limit(evidence))
         .or_else(|| external(evidence))
@@ -192,17 +193,28 @@ fn violation(evidence: &Evidence) -> Option<Verdict> {
     Some((Status::Cv, cause))
 }
 
-/// The payload never ran. An exec that failed is the caller's affair, anything before it ours.
+/// The payload never ran, because of us. A step that fails while a signal to rustbox ends the box is no failure.
 fn setup(evidence: &Evidence) -> Option<Verdict> {
-    if interrupted(evidence).is_some() && evidence.setup_failure.is_some() {
+    (evidence.setup_failure.is_some() && interrupted(evidence).is_none()).then_some((Status::Ie, Cause::IeSetup))
+}
+
+/// What was told or measured cannot be believed, or the host is not as it was before. An init that failed comes
+/// first: it is also among what could not be cleaned up.
+fn distrust(evidence: &Evidence) -> Option<Verdict> {
+    let cause = if evidence.init == InitEnding::Unexpected {
+        Cause::IeContradictoryEvidence
+    } else if !evidence.cleanup_failures.is_empty() {
+        Cause::IeCleanupFailure
+    } else if evidence.containment.verdict == ContainmentVerdict::Unknown || evidence.init == InitEnding::Unknown {
+        Cause::IeMissingEvidence
+    } else {
         return None;
-    }
-    if evidence.setup_failure.is_some() {
-        return Some((Status::Ie, Cause::IeSetup));
-    }
-    if evidence.containment.verdict == ContainmentVerdict::Unknown || !evidence.cleanup_failures.is_empty() {
-        return None;
-    }
+    };
+    Some((Status::Ie, cause))
+}
+
+/// The payload never ran, because of what was to be executed: the caller's affair.
+fn exec(evidence: &Evidence) -> Option<Verdict> {
     evidence.exec_failure.map(|ExecFailure { errno }| (Status::Xe, exec_cause(errno)))
 }
 
@@ -212,30 +224,6 @@ fn exec_cause(errno: i32) -> Cause {
         2 | 20 => Cause::ExecNotFound,
         8 | 22 | 80 => Cause::ExecFormat,
         _ => Cause::ExecDenied,
-    }
-}
-
-/// Evidence that a truthful verdict needs and does not have.
-fn missing(evidence: &Evidence) -> Option<Verdict> {
-    if !evidence.cleanup_failures.is_empty() {
-        return Some((Status::Ie, Cause::IeCleanupFailure));
-    }
-    if evidence.containment.verdict == ContainmentVerdict::Unknown || evidence.init == InitEnding::Unknown {
-        return Some((Status::Ie, Cause::IeMissingEvidence));
-    }
-    if evidence.init == InitEnding::Unexpected {
-        return Some((Status::Ie, Cause::IeContradictoryEvidence));
-    }
-    let told = evidence.main.is_some() || evidence.setup_failure.is_some();
-    let killed_by_us = !matches!(evidence.kill_reason, None | Some(KillReason::MainEnded | KillReason::InitEnded));
-    if told || killed_by_us || evidence.operator_kill {
-        return None;
-    }
-    match (evidence.init, evidence.oom_kills) {
-        // The kernel kills a whole group for memory, its init with it.
-        (InitEnding::KilledByOther, Some(kills)) if kills > 0 => None,
-        (InitEnding::KilledByOther, Some(_)) => Some((Status::Ie, Cause::IeInitKilled)),
-        _ => Some((Status::Ie, Cause::IeMissingEvidence)),
     }
 }
 
@@ -249,8 +237,9 @@ fn limit(evidence: &Evidence) -> Option<Verdict> {
     if let Some(KillReason::Seccomp { .. }) = evidence.kill_reason {
         return Some((Status::Sv, Cause::SvSeccomp));
     }
-    let failed = evidence.main != Some(Ending::Exited(0));
-    if evidence.kill_reason == Some(KillReason::OutOfMemory) || (evidence.oom_kills.unwrap_or(0) > 0 && failed) {
+    // Even if the program returned 0: on cgroup v1 the kernel kills one task, and whether the rest returns before we
+    // kill it is a race.
+    if evidence.kill_reason == Some(KillReason::OutOfMemory) || evidence.oom_kills.unwrap_or(0) > 0 {
         return Some((Status::Mle, Cause::MleKernelOom));
     }
     if evidence.output_over_limit {
@@ -266,8 +255,8 @@ fn limit(evidence: &Evidence) -> Option<Verdict> {
     if evidence.file_size_limited && evidence.main == Some(Ending::Signaled(SIGXFSZ)) {
         return Some((Status::Fse, Cause::FseLimit));
     }
-    (evidence.pids_refusals.unwrap_or(0) > 0 && failed && evidence.main.is_some())
-        .then_some((Status::Ple, Cause::PlePids))
+    let failed = evidence.main.is_some_and(|ending| ending != Ending::Exited(0));
+    (evidence.pids_refusals.unwrap_or(0) > 0 && failed).then_some((Status::Ple, Cause::PlePids))
 }
 
 /// Somebody asked for the kill, and left word of it.
@@ -279,9 +268,13 @@ fn external(evidence: &Evidence) -> Option<Verdict> {
 
 fn ended(evidence: &Evidence) -> Verdict {
     match evidence.main {
+        // Whether it kept the limit is not known.
+        Some(_) if evidence.cpu_limited && evidence.cpu_over_limit.is_none() => (Status::Ie, Cause::IeMissingEvidence),
         Some(Ending::Exited(0)) => (Status::Ok, Cause::NormalExit),
         Some(Ending::Exited(_)) => (Status::Re, Cause::ReNonzeroExit),
         Some(Ending::Signaled(_)) => (Status::Sig, Cause::ReFatalSignal),
+        // No limit and no memory kill was found, so the kernel did not do it, and we did not either.
+        None if evidence.init == InitEnding::KilledByOther => (Status::Ie, Cause::IeInitKilled),
         None => (Status::Ie, Cause::IeMissingEvidence),
     }
 }
