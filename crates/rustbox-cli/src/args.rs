@@ -1,5 +1,6 @@
 //! The command line, as it is typed.
 
+mod audit;
 mod doctor;
 mod run;
 mod values;
@@ -10,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustbox_core::CgroupBackend;
 
+pub(crate) use audit::AuditArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use values::{EnvArg, LogChoice, LogFormat};
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     #[command(visible_alias = "check")]
     Doctor(DoctorArgs),
+    Audit(AuditArgs),
+    /// Draws every box: supervisor, init, payloads, and in red what is not where it belongs.
+    Tree,
     /// Lists the boxes of this host and the processes in them.
     Ps {
         /// One JSON object on stdout.

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod audit;
 mod boxes;
 mod cgroup_root;
 mod config;
@@ -7,10 +8,13 @@ mod doctor;
 mod documents;
 mod host;
 mod run;
+mod tree;
 
+pub(crate) use audit::audit;
 pub(crate) use boxes::{cleanup, kill, ps};
 pub(crate) use cgroup_root::cgroup_root;
 pub(crate) use config::config;
 pub(crate) use doctor::doctor;
 pub(crate) use documents::{completions, man, schema};
 pub(crate) use run::{dry_run, run};
+pub(crate) use tree::tree;

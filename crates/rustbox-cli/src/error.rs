@@ -32,6 +32,12 @@ pub(crate) enum CliError {
     /// Boxes cannot be looked at: exit code 2, since nothing is known.
     #[error("could not look at the boxes of this host{}", said_of_rights())]
     CouldNotLook(#[source] rustbox_supervisor::Error),
+    /// There is no verdict: exit code 2.
+    #[error("the host could not be audited")]
+    Audit(#[source] rustbox_audit::AuditError),
+    /// `--report` names a file of no known kind.
+    #[error("--report {}: the name must end with .md, .html or .json", .0.display())]
+    ReportKind(std::path::PathBuf),
     /// A file that was asked for cannot be written.
     #[error("{flag}")]
     Output {
@@ -85,7 +91,7 @@ pub(crate) const COULD_NOT_LOOK: u8 = 2;
 impl CliError {
     /// What the program exits with.
     pub(crate) fn exit_code(&self) -> u8 {
-        if matches!(self, Self::CouldNotLook(_) | Self::Cgroups(_)) {
+        if matches!(self, Self::CouldNotLook(_) | Self::Cgroups(_) | Self::Audit(_)) {
             return COULD_NOT_LOOK;
         }
         let refused = matches!(self, Self::Spec { source: SpecError::ControlOff { .. }, .. } | Self::Unprivileged)
@@ -135,4 +141,39 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustbox_supervisor::Error;
+
+    fn told(error: &CliError) -> String {
+        format!("{}\n{} {}", error.lines().join("\n"), error.exit_code(), error.cause())
+    }
+
+    #[test]
+    fn an_error_says_what_failed_why_and_what_to_do() {
+        let missing = vec![MissingControl {
+            control: "memory".to_owned(),
+            reason: "the memory controller is not available".to_owned(),
+            fix: "mount it".to_owned(),
+        }];
+        let off = SpecError::ControlOff { key: "pid_namespace" };
+        let value = SpecError::Value { field: "--mem", reason: "1K is too small".to_owned() };
+        let origin = Some(Origin::File { file: "/etc/rustbox/config.toml".into(), line: 3 });
+        let errors = [
+            CliError::SetUid,
+            CliError::Spec { source: value, origin: None },
+            CliError::Spec { source: off, origin },
+            CliError::Supervisor(Error::ControlMissing(missing)),
+            CliError::Supervisor(Error::PassFd { fd: 7 }),
+            CliError::Supervisor(Error::Busy { id: rustbox_core::BoxId::from_random(7), owner: Some(42) }),
+            CliError::Unprivileged,
+            CliError::BoxName("A".parse::<rustbox_core::BoxId>().unwrap_err()),
+            CliError::Stdout(std::io::Error::from_raw_os_error(32)),
+            CliError::NoDryRun,
+        ];
+        insta::assert_snapshot!(errors.iter().map(told).collect::<Vec<_>>().join("\n"));
+    }
 }

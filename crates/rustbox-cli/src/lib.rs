@@ -6,6 +6,7 @@
 
 mod app;
 mod args;
+mod audited;
 mod commands;
 mod config;
 mod doctor;

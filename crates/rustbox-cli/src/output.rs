@@ -8,10 +8,9 @@ use std::io::Write;
 
 use rustbox_core::ExitCode;
 
-pub(crate) use atomic::OutputError;
+pub(crate) use atomic::{AtomicFile, OutputError};
 pub(crate) use reports::Reports;
 
-use atomic::AtomicFile;
 use status::StatusStream;
 
 use crate::error::CliError;

@@ -116,7 +116,7 @@ pub(crate) struct RunArgs {
     stdin: Option<PathBuf>,
     /// Standard output into this file [default: inherited]
     #[arg(long, value_name = "FILE", help_heading = FILES)]
-    stdout: Option<PathBuf>,
+    pub(crate) stdout: Option<PathBuf>,
     /// Standard error into this file [default: inherited]
     #[arg(long, value_name = "FILE", help_heading = FILES)]
     stderr: Option<PathBuf>,
@@ -164,7 +164,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WHOM", help_heading = BOX, value_parser = wait_for())]
     wait: Option<WaitFor>,
 
-    /// The report as JSON, into FILE, or as the last line of stdout, after whatever the payload wrote there
+    /// The report as JSON, into FILE, or as the last line of stdout, below whatever the payload wrote there
     #[arg(long, value_name = "FILE", help_heading = REPORTS, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
@@ -250,5 +250,45 @@ fn seccomp_mode(given: Option<SeccompMode>, none: bool, enable: bool) -> Option<
         (Some(mode), _) => Some(mode),
         (None, true) => Some(SeccompMode::Off),
         (None, false) => enable.then_some(SeccompMode::Errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Command, parse};
+
+    fn spec(args: &[&str]) -> RunSpec {
+        let all = ["rustbox", "run"].iter().chain(args).map(OsString::from);
+        let Command::Run(run) = parse(all).unwrap().command else { panic!("not a run") };
+        let mut spec = RunSpec { mem: Some(ByteSize(1)), seccomp: Some(SeccompMode::Off), ..RunSpec::default() };
+        run.apply(&mut spec);
+        spec
+    }
+
+    #[test]
+    fn binds_keep_the_order_in_which_they_were_given() {
+        let spec = spec(&["--ro-bind", "/a", "--bind", "/a/b", "--ro-bind=/a/b/c", "--bind", "/d", "--", "x"]);
+        let order: Vec<_> = spec.binds.iter().map(|(text, access)| (text.as_str(), *access)).collect();
+        let (ro, rw) = (BindAccess::ReadOnly, BindAccess::Writable);
+        assert_eq!(order, [("/a", ro), ("/a/b", rw), ("/a/b/c", ro), ("/d", rw)]);
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_silence_leaves_it() {
+        assert_eq!(spec(&["--mem", "64M", "x"]).mem, Some(ByteSize(64 << 20)));
+        assert_eq!(spec(&["x"]).mem, Some(ByteSize(1)));
+        assert_eq!(spec(&["--permissive", "x"]).strict_mode, Some(false));
+        assert_eq!(spec(&["x"]).strict_mode, None);
+        // QS02: asking for the filter gives one, whatever the file says.
+        assert_eq!(spec(&["--enable-syscall-filtering", "x"]).seccomp, Some(SeccompMode::Errno));
+        assert_eq!(spec(&["x"]).seccomp, Some(SeccompMode::Off));
+    }
+
+    #[test]
+    fn everything_after_the_program_is_the_programs() {
+        assert_eq!(spec(&["x", "--mem", "1", "--", "-y"]).argv, ["x", "--mem", "1", "--", "-y"]);
+        assert_eq!(spec(&["--", "-x", "--", "y"]).argv, ["-x", "--", "y"]);
+        assert_eq!(spec(&["--code", "-n; echo"]).argv, ["/bin/sh", "-c", "-n; echo"]);
     }
 }

@@ -94,7 +94,10 @@ fn kill_and_collect(host: &Host, id: &BoxId) -> Result<Collected, Error> {
 fn tell(id: &BoxId, collected: Result<Collected, Error>) -> u8 {
     let (code, text) = match collected {
         Ok(Collected::Absent) => (0, "nothing is left".to_owned()),
-        Ok(Collected::Removed { actions }) => (0, format!("nothing is left: {}", actions.join(", "))),
+        Ok(Collected::Removed { actions }) => {
+            tracing::debug!(box_id = %id, ?actions, "box removed");
+            (0, "removed, nothing is left".to_owned())
+        }
         Ok(Collected::Alive { owner }) => {
             let owner = owner.map_or("another rustbox".to_owned(), |pid| format!("process {pid}"));
             (SOMETHING_LEFT, format!("empty or not, {owner} still holds it"))

@@ -28,6 +28,7 @@ pub(crate) fn run(settings: &Settings, args: RunArgs) -> Result<u8, CliError> {
 pub(crate) fn dry_run(settings: &Settings, args: RunArgs) -> Result<u8, CliError> {
     let json = args.json.is_some();
     let plan = plan(settings, args)?;
+    need_root()?;
     let controls = rustbox_supervisor::preflight(&host::open(settings)?, &plan);
     let text = if json {
         serde_json::to_string_pretty(&controls).map_err(CliError::Json)? + "\n"
@@ -58,14 +59,17 @@ fn supervise(settings: &Settings, plan: RunPlan, mut reports: Reports) -> Result
 
 /// What must have worked before the box exists.
 fn ready(reports: &Reports) -> Result<Signals, CliError> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(CliError::Unprivileged);
-    }
+    need_root()?;
     // The limit may be the caller's; ours is to say so rather than to die of it.
     rustbox_ns::ignore_file_size_signal().map_err(|error| CliError::Supervisor(error.into()))?;
     let signals = Signals::block()?;
     reports.begin()?;
     Ok(signals)
+}
+
+/// D41: boxes without root's rights are not made, weaker ones least of all.
+fn need_root() -> Result<(), CliError> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(CliError::Unprivileged) }
 }
 
 fn in_a_box(

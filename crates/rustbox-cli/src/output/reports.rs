@@ -17,6 +17,9 @@ const UNFINISHED: &str = "rustbox did not live to see the end of this run";
 #[derive(Debug)]
 enum Json {
     Nowhere,
+    /// The stdout that the payload wrote to as well.
+    SharedStdout,
+    /// Our own: the payload's goes into a file.
     Stdout,
     File(AtomicFile),
 }
@@ -52,6 +55,7 @@ impl Reports {
         };
         let json = match &args.json {
             None => Json::Nowhere,
+            Some(path) if path.as_os_str() == "-" && args.stdout.is_none() => Json::SharedStdout,
             Some(path) if path.as_os_str() == "-" => Json::Stdout,
             Some(path) => Json::File(file("--json", path)?),
         };
@@ -120,9 +124,9 @@ impl Reports {
         }
         let written = match &self.json {
             Json::Nowhere => Ok(()),
-            Json::Stdout => {
-                serde_json::to_string(report).map_err(CliError::Json).and_then(|text| print(&(text + "\n")))
-            }
+            // The payload need not have ended its last line, and the report is to be a line of its own.
+            Json::SharedStdout => print_line("\n", report),
+            Json::Stdout => print_line("", report),
             Json::File(file) => {
                 let text = serde_json::to_string_pretty(report).map_err(CliError::Json);
                 let write = |text: String| {
@@ -140,4 +144,9 @@ impl Reports {
         let written = self.meta.as_ref().map_or(Ok(()), |file| file.write(text.as_bytes()));
         written.map_err(|source| CliError::Output { flag: "--meta", source })
     }
+}
+
+fn print_line(before: &str, report: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(report).map_err(CliError::Json)?;
+    print(&format!("{before}{text}\n"))
 }

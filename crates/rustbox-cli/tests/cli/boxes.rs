@@ -219,3 +219,59 @@ fn the_doctor_answers_in_both_forms_alike() {
     assert_eq!(text.code, json_code);
     assert!(!text.stdout.contains('\u{1b}'), "no colour without a terminal");
 }
+
+#[test]
+fn bytes_that_are_no_text_reach_the_payload_as_they_are() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command();
+    command
+        .env("OURS", OsStr::from_bytes(b"\xfd"))
+        .args(["run", "--quiet", "--env", "OURS", "--env", "NOT_OURS", "--env"]);
+    command.arg(OsStr::from_bytes(b"GIVEN=\xfe=")).args(["--", "/bin/sh", "-c"]);
+    command.arg("printf '%s|%s|%s|%s' \"$1\" \"$OURS\" \"$GIVEN\" \"${NOT_OURS-unset}\"").arg("sh");
+    let output = command.arg(OsStr::from_bytes(b"\xff\x1b")).output().unwrap();
+    assert_eq!(output.stdout, b"\xff\x1b|\xfd|\xfe=|unset", "{output:?}");
+}
+
+/// The last line is the report also when the payload's own last line has no end.
+#[test]
+fn the_report_on_stdout_is_a_line_of_its_own() {
+    let said = Sandbox::new().rustbox(["run", "--json", "--", "printf", "no end of line"]);
+    assert!(said.stdout.starts_with("no end of line\n{"), "{said:?}");
+    assert_eq!(report(&said)["status"], "OK");
+}
+
+/// A report that was asked for and went nowhere must not look like success.
+#[test]
+fn a_report_that_cannot_be_delivered_is_our_failure() {
+    let sandbox = Sandbox::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = sandbox.command();
+    command.args(["run", "--json", "--", "true"]).stdout(writer);
+    let said: Said = command.stderr(std::process::Stdio::piped()).output().unwrap().into();
+    assert_eq!(said.code, Some(125), "{said:?}");
+    assert!(said.stderr.contains("write to standard output: Broken pipe"), "{said:?}");
+}
+
+/// The environment and the descriptors of a set-uid program are its caller's.
+#[test]
+fn a_set_uid_rustbox_does_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    assert!(rustix::process::geteuid().is_root(), "this test makes a set-uid file, so it needs root");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().join("rustbox");
+    std::fs::copy(env!("CARGO_BIN_EXE_rustbox"), &path).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o4755)).unwrap();
+    let binary = std::fs::File::open(&path).unwrap();
+    rustix::io::fcntl_setfd(&binary, rustix::io::FdFlags::empty()).unwrap();
+    for args in [&["run", "--", "true"][..], &["--help"], &["cleanup", "--all"]] {
+        let mut command = std::process::Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
+        let said: Said = command.args(args).uid(65_534).gid(65_534).current_dir("/").output().unwrap().into();
+        assert_eq!((said.code, said.stdout.as_str()), (Some(125), ""), "{said:?}");
+        assert!(said.stderr.contains("set-uid"), "{said:?}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Arguments of `rustbox audit`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+const VERDICTS: &str = "\
+Looks at every process of the host at least twice, and accuses by kernel facts only: PID namespace,
+audit session, cgroup. Names and arguments are shown, and weigh nothing.
+Exit codes: 0 clean, 1 findings, 2 no verdict (it could not look everywhere), 125 misuse.
+With --kill the exit code tells what is left after it.";
+
+/// Finds every process of a box that is not where it belongs, and whatever dead boxes left
+#[derive(Debug, Args)]
+#[command(after_help = VERDICTS)]
+pub(crate) struct AuditArgs {
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ends what was found, removes empty cgroups of dead boxes, and looks again
+    #[arg(long)]
+    pub(crate) kill: bool,
+    /// Only this box
+    #[arg(long = "box", value_name = "ID")]
+    pub(crate) box_id: Option<String>,
+    /// Writes an incident report; what kind is told by its ending: .md, .html or .json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Looks at this process directory instead of /proc: a copy, or another mount of procfs
+    #[arg(long, value_name = "DIR", conflicts_with = "kill")]
+    pub(crate) proc_root: Option<PathBuf>,
+}
