@@ -2,6 +2,7 @@
 //! only walk it.
 
 use std::ffi::{CString, OsStr, OsString};
+use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::idmap::IdMaps;
 use crate::root_plan::RootPlan;
 use crate::seccomp;
-use crate::status_file::StatusFile;
+use crate::status_file::{STATUS_BYTES, StatusFile};
 use crate::sys::ExecVector;
 
 /// What the supervisor adds to a plan.
@@ -136,7 +137,6 @@ impl Blueprint {
         keep.extend(&self.attach);
         keep.extend(self.owned.iter().map(AsRawFd::as_raw_fd));
         keep.extend(self.idmaps.fds().iter().flatten().map(AsRawFd::as_raw_fd));
-        keep.extend(self.root.iter().flat_map(|root| &root.fds).map(AsRawFd::as_raw_fd));
         self.close_ranges = gaps(keep);
     }
 }
@@ -236,8 +236,11 @@ fn rlimits(limits: &Limits) -> Vec<Limit> {
 fn ignored_signals() -> Result<u64, Error> {
     const PATH: &str = "/proc/self/status";
     let failed = |source| Error::ReadSelf { path: PATH, source };
-    let text = std::fs::read(PATH).map_err(failed)?;
-    let status = StatusFile::parse(&text).ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
+    // One read: the kernel makes the whole text for it, and the buffer is as large as the parser accepts.
+    let mut text = [0; STATUS_BYTES];
+    let length = std::fs::File::open(PATH).and_then(|mut file| file.read(&mut text)).map_err(failed)?;
+    let status = StatusFile::parse(text.get(..length).unwrap_or_default());
+    let status = status.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
     Ok(status.ignored)
 }
 

@@ -4,10 +4,11 @@
 //! the order in which each step still has the power it needs, tells init that it is ready, waits
 //! until init has read back what the kernel says of it, and executes the program.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustbox_core::{Actor, Stage};
-use rustix::fs::Mode;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::process::{Rlimit, setrlimit};
 use rustix::thread::{
@@ -79,20 +80,30 @@ fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<()
         Err(errno) => return Err(Failure::at(Stage::Session)(errno)),
     }
     descriptors(plan).map_err(Failure::at(Stage::Descriptors))?;
-    for (item, limit) in (0..).zip(&plan.rlimits) {
-        let value = Rlimit { current: limit.soft, maximum: limit.hard };
-        setrlimit(limit.resource, value).map_err(|errno| Failure { stage: Stage::Rlimits, errno, item })?;
-    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     credentials(plan)?;
-    rustix::process::chdir(plan.cwd.as_c_str()).map_err(Failure::at(Stage::Chdir))?;
+    change_directory(&plan.cwd).map_err(Failure::at(Stage::Chdir))?;
     for signal in 1..=64 {
         if plan.ignored_signals & (1 << (signal - 1)) != 0 {
             sys::set_default(signal).map_err(Failure::at(Stage::Session))?;
         }
     }
     sys::unblock_all().map_err(Failure::at(Stage::Session))?;
-    seccomp(plan, supervisor).map_err(Failure::at(Stage::Seccomp))
+    seccomp(plan, supervisor).map_err(Failure::at(Stage::Seccomp))?;
+    // Last: the steps above need a descriptor more than a payload that may have three.
+    for (item, limit) in (0..).zip(&plan.rlimits) {
+        let value = Rlimit { current: limit.soft, maximum: limit.hard };
+        setrlimit(limit.resource, value).map_err(|errno| Failure { stage: Stage::Rlimits, errno, item })?;
+    }
+    Ok(())
+}
+
+/// With the payload's own rights, and never through `/proc/self/fd`: what this process still has open
+/// would lead out of the box (CVE-2024-21626), and a symlink in a bind can name it.
+fn change_directory(path: &CStr) -> Result<(), Errno> {
+    let wanted = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat2(CWD, path, wanted, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    rustix::process::fchdir(directory)
 }
 
 /// Puts the three streams in place and marks everything else close-on-exec, but what was asked for.

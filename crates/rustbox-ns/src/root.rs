@@ -113,11 +113,14 @@ fn bind(root: BorrowedFd<'_>, source: &Source, place: &Place, idmap: Option<i32>
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = match source {
         Source::Host(path) => open_tree(CWD, path.as_c_str(), flags)?,
-        Source::Below(directory, name) => {
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            let directory = sys::borrow(*directory);
-            let path = openat2(directory, name.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-            open_tree(path.as_fd(), c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?
+        Source::Below { directory, device, inode, name } => {
+            let wanted = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat(CWD, directory.as_c_str(), wanted, Mode::empty())?;
+            let found = fstat(&directory)?;
+            if (found.st_dev, found.st_ino) != (*device, *inode) {
+                return Err(Errno::STALE);
+            }
+            open_tree(step(directory.as_fd(), name)?.as_fd(), c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?
         }
     };
     let kind = FileType::from_raw_mode(fstat(&tree)?.st_mode);
@@ -133,26 +136,34 @@ fn bind(root: BorrowedFd<'_>, source: &Source, place: &Place, idmap: Option<i32>
     attach(root, tree.as_fd(), place, kind)
 }
 
-/// Makes the mount point, and mounts there. A place of one part lies in our own, fresh tmpfs; a
-/// longer one may lead through a bind of somebody's files, so symlinks on the way are refused.
+/// One name further down, whatever is mounted there, and never through a symlink.
+fn step(at: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(at, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// Makes the mount point, and mounts there. The way may lead through a bind of somebody's files or a
+/// symlink of a `--rootfs`, and until the pivot an absolute symlink leads to the *host*: so nothing is
+/// made but by one name below a directory that was reached without any symlink.
 fn attach(root: BorrowedFd<'_>, mount: BorrowedFd<'_>, place: &Place, kind: FileType) -> Result<(), Errno> {
-    let Some((last, parents)) = place.prefixes.split_last() else { return Err(Errno::INVAL) };
-    for parent in parents {
-        existing(mkdirat(root, parent.as_c_str(), directory_mode()))?;
+    let Some((last, parents)) = place.names.split_last() else { return Err(Errno::INVAL) };
+    let mut reached: Option<OwnedFd> = None;
+    for name in parents {
+        let at = reached.as_ref().map_or(root, AsFd::as_fd);
+        existing(mkdirat(at, name.as_c_str(), directory_mode()))?;
+        let next = step(at, name)?;
+        reached = Some(next);
     }
+    let at = reached.as_ref().map_or(root, AsFd::as_fd);
     let made = if kind == FileType::Directory {
-        mkdirat(root, last.as_c_str(), directory_mode())
+        mkdirat(at, last.as_c_str(), directory_mode())
     } else {
-        mknodat(root, last.as_c_str(), FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
+        mknodat(at, last.as_c_str(), FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
     };
     existing(made)?;
-    let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    if parents.is_empty() {
-        return move_mount(mount, c"", root, last.as_c_str(), from);
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let point = openat2(root, last.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-    move_mount(mount, c"", point.as_fd(), c"", from | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)
+    let point = step(at, last)?;
+    let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, c"", point.as_fd(), c"", both)
 }
 
 /// A mount point that is there already, or that cannot be made in a read-only bind, may serve;

@@ -6,9 +6,9 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustbox_core::{Bind, BindAccess, RootSource, RunPlan, TmpfsMount};
@@ -20,8 +20,10 @@ use crate::error::Error;
 pub(crate) enum Source {
     /// A path of the host, trusted: the caller named it, or it is a system directory.
     Host(CString),
-    /// A name directly below the directory behind a descriptor; symlinks are refused.
-    Below(RawFd, CString),
+    /// A name directly below a directory, which must still be the one that was looked at; a symlink of
+    /// that name is refused. By path: a descriptor that was opened outside belongs to a mount of the
+    /// host's namespace, of which nothing can be bound in this one.
+    Below { directory: CString, device: u64, inode: u64, name: CString },
 }
 
 /// What a missing source means.
@@ -33,11 +35,11 @@ pub(crate) enum Missing {
     Skip,
 }
 
-/// A place in the new root: its path relative to the root, after all of its parents.
+/// A place in the new root, name by name: whoever goes there can refuse a symlink at each step.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Parents first, the place itself last; never empty.
-    pub(crate) prefixes: Vec<CString>,
+    /// The names, from the root down; never empty.
+    pub(crate) names: Vec<CString>,
 }
 
 /// One operation on the new root.
@@ -59,11 +61,10 @@ pub(crate) enum Op {
     Proc,
 }
 
-/// The list, with the descriptors that it names by number.
+/// The list.
 #[derive(Debug)]
 pub(crate) struct RootPlan {
     pub(crate) ops: Vec<Op>,
-    pub(crate) fds: Vec<OwnedFd>,
     /// What each operation is about, for error texts; as long as `ops`.
     pub(crate) subjects: Vec<String>,
 }
@@ -87,13 +88,7 @@ fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
 impl Place {
     fn new(path: &Path) -> Result<Self, Error> {
         let relative = path.strip_prefix("/").unwrap_or(path);
-        let mut so_far = PathBuf::new();
-        let mut prefixes = Vec::new();
-        for part in relative.components() {
-            so_far.push(part);
-            prefixes.push(c(&so_far)?);
-        }
-        Ok(Self { prefixes })
+        Ok(Self { names: relative.components().map(c).collect::<Result<_, _>>()? })
     }
 }
 
@@ -104,7 +99,7 @@ impl RootPlan {
     /// A `--rootfs` that cannot be read, or in which `/proc`, `/sys`, `/dev` or `/dev/null` is not
     /// what it must be; a path with a NUL byte.
     pub(crate) fn new(plan: &RunPlan, uid: u32, idmaps: &[Option<BorrowedFd<'_>>]) -> Result<Self, Error> {
-        let mut root = Self { ops: Vec::with_capacity(48), fds: Vec::new(), subjects: Vec::with_capacity(48) };
+        let mut root = Self { ops: Vec::with_capacity(48), subjects: Vec::with_capacity(48) };
         match &plan.root {
             RootSource::Host => root.host()?,
             RootSource::Directory(dir) => root.directory(dir)?,
@@ -115,11 +110,12 @@ impl RootPlan {
         }
         root.push("/sys", Op::Directory { path: c("sys")? });
         root.push("/proc", Op::Proc);
-        for (index, bind) in plan.binds.iter().enumerate() {
-            root.bind(bind, idmaps.get(index).copied().flatten())?;
-        }
         if plan.root == RootSource::Host {
             root.accounts(uid, &plan.hostname)?;
+        }
+        // Last, so that a bind may cover anything that the box brings along.
+        for (index, bind) in plan.binds.iter().enumerate() {
+            root.bind(bind, idmaps.get(index).copied().flatten())?;
         }
         Ok(root)
     }
@@ -182,7 +178,7 @@ impl RootPlan {
     fn directory(&mut self, dir: &Path) -> Result<(), Error> {
         check_rootfs(dir)?;
         let failed = |source| Error::Rootfs { path: dir.to_owned(), source };
-        let fd = OwnedFd::from(fs::File::open(dir).map_err(failed)?);
+        let found = fs::metadata(dir).map_err(failed)?;
         for entry in fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
@@ -195,12 +191,12 @@ impl RootPlan {
                 let target = fs::read_link(entry.path()).map_err(failed)?;
                 self.push(subject, Op::Symlink { target: c(target)?, path: c(&name)? });
             } else if kind.is_dir() || kind.is_file() {
-                let source = Source::Below(fd.as_raw_fd(), c(&name)?);
+                let (device, inode) = (found.dev(), found.ino());
+                let source = Source::Below { directory: c(dir)?, device, inode, name: c(&name)? };
                 let place = Place::new(Path::new(&name))?;
                 self.push(subject, Op::Bind { source, place, idmap: None, missing: Missing::Fail });
             }
         }
-        self.fds.push(fd);
         Ok(())
     }
 

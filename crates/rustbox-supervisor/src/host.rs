@@ -105,7 +105,7 @@ impl Host {
 }
 
 fn read_kernel(path: &'static str) -> Result<String, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::ReadKernel { path, source })?;
+    let text = crate::read::text(path).map_err(|source| Error::ReadKernel { path, source })?;
     Ok(text.trim_end().to_owned())
 }
 

@@ -20,6 +20,7 @@ mod lease;
 mod lock;
 mod progress;
 mod proof;
+mod read;
 mod report;
 mod run;
 mod sandbox;

@@ -191,8 +191,8 @@ impl Facts {
             return Ok(());
         }
         let path = format!("/proc/{pid}/sessionid");
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(Stage::LoginUid)(&error))?;
-        let ours = std::fs::read_to_string("/proc/self/sessionid").map_err(|error| failed(Stage::LoginUid)(&error))?;
+        let text = crate::read::text(&path).map_err(|error| failed(Stage::LoginUid)(&error))?;
+        let ours = crate::read::text("/proc/self/sessionid").map_err(|error| failed(Stage::LoginUid)(&error))?;
         match text.trim().parse::<u32>() {
             // 4294967295 is "unset" (linux/audit.h).
             Ok(session) if session != u32::MAX && text != ours => {
@@ -218,5 +218,5 @@ impl Facts {
 
 /// Field 22 of a process's `stat`.
 fn starttime(pid: u32) -> Option<u64> {
-    crate::stat::read(pid).map(|stat| stat.starttime_ticks)
+    crate::stat::of(pid).map(|stat| stat.starttime_ticks)
 }

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustbox_core::BoxProcess;
 
 use crate::claim::shown;
+use crate::read;
 
 /// The fields that the report shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,8 @@ pub(crate) struct Stat {
 }
 
 /// Reads the file; none when the process is gone.
-pub(crate) fn read(pid: u32) -> Option<Stat> {
-    parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+pub(crate) fn of(pid: u32) -> Option<Stat> {
+    parse(&read::bytes(&format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The name is whatever the process chose, parentheses and newlines included, so the rest begins
@@ -37,7 +38,7 @@ fn parse(text: &[u8]) -> Option<Stat> {
 
 /// One process of a box, with what can still be read of it.
 pub(crate) fn describe(pid: u32) -> BoxProcess {
-    let stat = read(pid);
+    let stat = of(pid);
     BoxProcess {
         pid,
         starttime_ticks: stat.as_ref().map(|s| s.starttime_ticks),
@@ -62,6 +63,6 @@ mod tests {
 
     #[test]
     fn our_own_file_is_understood() {
-        assert!(read(std::process::id()).is_some_and(|stat| stat.starttime_ticks > 0));
+        assert!(of(std::process::id()).is_some_and(|stat| stat.starttime_ticks > 0));
     }
 }

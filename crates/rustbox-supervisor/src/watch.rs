@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustbox_cgroup::BoxCgroup;
-use rustbox_core::{Actor, KillReason, Limits, SetupFailure, Stage, WaitFor};
+use rustbox_core::{Actor, CpuSet, KillReason, Limits, SetupFailure, Stage, WaitFor};
 use rustbox_ns::{Blueprint, Init, take_denied_call};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -106,10 +106,8 @@ struct Deadlines {
 
 impl Deadlines {
     fn new(limits: &Limits) -> Self {
-        let online = std::thread::available_parallelism().map_or(1, usize::from);
-        let set = limits.cpuset.as_ref().map_or(online, rustbox_core::CpuSet::count);
-        let rate = limits.cpus.map_or(usize::MAX, |rate| usize::try_from(rate.milli_cpus.div_ceil(1000)).unwrap_or(1));
-        let cpus = u32::try_from(set.min(rate).max(1)).unwrap_or(1);
+        // Counting the CPUs costs calls, and only the CPU limit asks for it.
+        let cpus = if limits.cpu_time.is_some() { usable_cpus(limits) } else { 1 };
         Self { wall: None, start: Instant::now() + START_LIMIT, look_at_cpu: None, cpus }
     }
 
@@ -132,6 +130,19 @@ impl Deadlines {
         }
         [self.wall, self.look_at_cpu].into_iter().flatten().min()
     }
+}
+
+/// CPUs assumed where the kernel does not tell: looking too often costs little.
+const CPUS_ASSUMED: usize = 64;
+
+/// How many CPUs the box can keep busy at once. Those that are online, not those that this process may
+/// use: a payload can widen an affinity that it inherited.
+fn usable_cpus(limits: &Limits) -> u32 {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
+    let online = online.and_then(|list| list.trim_end().parse::<CpuSet>().ok()).map_or(CPUS_ASSUMED, |set| set.count());
+    let set = limits.cpuset.as_ref().map_or(online, CpuSet::count);
+    let rate = limits.cpus.map_or(usize::MAX, |rate| usize::try_from(rate.milli_cpus.div_ceil(1000)).unwrap_or(1));
+    u32::try_from(set.min(rate).max(1)).unwrap_or(1)
 }
 
 /// CPU time that the payload has used: the box's, less what setting it up cost.
