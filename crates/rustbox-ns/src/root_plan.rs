@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustbox_core::{Bind, BindAccess, RootSource, RunPlan, TmpfsMount};
 
