@@ -2,9 +2,12 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustbox_core::Ending;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, pidfd_send_signal};
+use rustix::time::Timespec;
 
 use crate::blueprint::gaps;
 use crate::error::Error;
@@ -50,7 +53,24 @@ impl Process {
         }
     }
 
-    /// Waits for the end and reaps. Blocks: poll [`Self::pidfd`] first where there is a deadline.
+    /// Waits until the process has ended, at most for `limit`; false when it has not. Does not reap.
+    #[must_use]
+    pub fn ends_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).ok();
+            let mut fds = [PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(_) if left.is_zero() => return false,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Waits for the end and reaps. Blocks: ask [`Self::ends_within`] first where there is a deadline.
     ///
     /// # Errors
     /// `ECHILD` when somebody else has reaped it: that is missing evidence, not an end.

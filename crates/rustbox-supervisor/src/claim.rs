@@ -48,7 +48,9 @@ impl Claim {
                     return Ok(Self { keeper, lease, lock, record });
                 }
                 Err(error) => {
-                    keeper.dismiss()?;
+                    if let Err(second) = keeper.dismiss() {
+                        tracing::warn!(error = %second, "the keeper of a box that was not started");
+                    }
                     let waits = deadline.is_some_and(|at| Instant::now() < at);
                     if !matches!(error, Error::Busy { .. }) || !waits || wait_a_little(context)? {
                         return Err(error);

@@ -89,6 +89,12 @@ pub enum Error {
     /// The namespace layer refused.
     #[error("namespaces")]
     Namespace(#[from] rustbox_ns::Error),
+    /// A keeper that was killed did not end; it will, with this process, and finds nothing to do.
+    #[error("the keeper, process {pid}, did not end when it was killed")]
+    KeeperStays {
+        /// Its pid.
+        pid: u32,
+    },
     /// A file named for the payload's input or output could not be opened.
     #[error("{flag} {}", path.display())]
     Stream {

@@ -10,6 +10,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use rustbox_cgroup::BoxCgroup;
 use rustbox_core::{BoxId, CgroupBackend, Limits};
@@ -26,6 +27,9 @@ use crate::lock;
 pub(crate) const TAG_LEASE: u8 = b'U';
 pub(crate) const TAG_LOCK: u8 = b'L';
 pub(crate) const TAG_CGROUPS: u8 = b'C';
+
+/// How long a killed keeper may take to end.
+const DISMISS_LIMIT: Duration = Duration::from_secs(2);
 
 /// The supervisor's side of its keeper.
 #[derive(Debug)]
@@ -56,6 +60,9 @@ impl Keeper {
     /// Ends a keeper that is not needed any more, and reaps it.
     pub(crate) fn dismiss(self) -> Result<(), Error> {
         self.process.kill()?;
+        if !self.process.ends_within(DISMISS_LIMIT) {
+            return Err(Error::KeeperStays { pid: self.process.pid() });
+        }
         self.process.wait()?;
         Ok(())
     }

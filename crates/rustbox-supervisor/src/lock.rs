@@ -59,6 +59,13 @@ pub(crate) enum Taken {
     Stale(BoxLock),
 }
 
+/// What an attempt to make a lock came to.
+enum Made {
+    Lock(BoxLock),
+    Existed(OwnedFd),
+    Raced,
+}
+
 impl BoxLock {
     /// Takes the lock of a box that does not exist yet, with its record.
     pub(crate) fn take(host: &Host, record: &Record, keeper: &Keeper) -> Result<Taken, Error> {
@@ -70,7 +77,8 @@ impl BoxLock {
         Ok(Taken::Busy { owner: None })
     }
 
-    /// One attempt; none when somebody removed the directory under our feet.
+    /// One attempt; none when somebody removed the directory under our feet. What a failed attempt made
+    /// is removed again.
     fn try_take(host: &Host, record: &Record, keeper: &Keeper) -> Result<Option<Taken>, Error> {
         let id = &record.box_id;
         let failed = |errno: Errno| Error::Open { path: path_of(host, id), source: errno.into() };
@@ -78,27 +86,42 @@ impl BoxLock {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        let directory = match openat(host.boxes(), id.as_str(), OPEN_DIRECTORY, Mode::empty()) {
+        let made = match openat(host.boxes(), id.as_str(), OPEN_DIRECTORY, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            result => result.map_err(failed)?,
+            Err(errno) => Err(failed(errno)),
+            Ok(directory) => Self::make(host, record, keeper, directory),
         };
+        if made.is_err() {
+            // Refused while somebody else has a file in it.
+            let _ = unlinkat(host.boxes(), id.as_str(), AtFlags::REMOVEDIR);
+        }
+        match made? {
+            Made::Lock(lock) => Ok(Some(Taken::Ours(lock))),
+            Made::Existed(directory) => Self::examine(host, id, directory),
+            Made::Raced => Ok(None),
+        }
+    }
+
+    /// Makes the lock in its directory: written and locked under another name, then renamed.
+    fn make(host: &Host, record: &Record, keeper: &Keeper, directory: OwnedFd) -> Result<Made, Error> {
+        let path = || path_of(host, &record.box_id).join(LOCK);
+        let failed = |errno: Errno| Error::Open { path: path(), source: errno.into() };
         let temporary = new_lock_name();
         let mut file = match openat(&directory, temporary.as_str(), NEW_FILE, FILE_MODE) {
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => return Ok(Made::Raced),
             Err(Errno::EXIST) => {
                 // A process that had our pid died here.
                 let _ = unlinkat(&directory, temporary.as_str(), AtFlags::empty());
-                return Ok(None);
+                return Ok(Made::Raced);
             }
             result => File::from(result.map_err(failed)?),
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(None);
+            return Ok(Made::Raced);
         }
         // Before the rename: from then on the keeper must know that this lock is ours.
         let handed = keeper.hand_over(TAG_LOCK, &[file.as_fd()]);
-        let written = write_record(&mut file, record);
-        let written = written.map_err(|source| Error::Write { path: path_of(host, id).join(LOCK), source });
+        let written = write_record(&mut file, record).map_err(|source| Error::Write { path: path(), source });
         let renamed = handed.and(written).and_then(|()| {
             match renameat_with(&directory, temporary.as_str(), &directory, LOCK, RenameFlags::NOREPLACE) {
                 Ok(()) => Ok(true),
@@ -110,9 +133,9 @@ impl BoxLock {
             let _ = unlinkat(&directory, temporary.as_str(), AtFlags::empty());
         }
         if renamed? {
-            return Ok(Some(Taken::Ours(Self { id: id.clone(), directory, file })));
+            return Ok(Made::Lock(Self { id: record.box_id.clone(), directory, file }));
         }
-        Self::examine(host, id, directory)
+        Ok(Made::Existed(directory))
     }
 
     /// Opens the lock of a box that is there; none when there is no directory of this name.
@@ -157,7 +180,8 @@ impl BoxLock {
     /// A directory without a lock: its maker is at work, or died before it had one. What is in it is then
     /// a file that nobody has locked.
     fn examine_unlocked(host: &Host, id: &BoxId, directory: OwnedFd) -> Result<Option<Taken>, Error> {
-        for name in names_in(&directory) {
+        let failed = |errno: Errno| Error::Open { path: path_of(host, id), source: errno.into() };
+        for name in names_in(&directory).map_err(failed)? {
             if let Ok(fd) = openat(&directory, name.as_str(), OPEN_FILE, Mode::empty())
                 && flock(&fd, FlockOperation::NonBlockingLockExclusive).is_err()
             {
@@ -209,7 +233,7 @@ impl BoxLock {
     /// Removes the directory, the lock last: only when nothing of the box is left.
     pub(crate) fn remove(self, host: &Host) -> Result<(), Error> {
         let failed = |errno: Errno| Error::Remove { path: path_of(host, &self.id), source: errno.into() };
-        for name in names_in(&self.directory) {
+        for name in names_in(&self.directory).map_err(failed)? {
             if name != LOCK {
                 ignore_missing(unlinkat(&self.directory, name.as_str(), AtFlags::empty())).map_err(failed)?;
             }
@@ -272,10 +296,16 @@ pub(crate) fn boxes(host: &Host) -> Result<Vec<BoxId>, Error> {
     Ok(ids)
 }
 
-fn names_in(directory: &OwnedFd) -> Vec<String> {
-    let entries = Dir::read_from(directory).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-    names.filter(|name| name != "." && name != "..").collect()
+/// The files of a box's directory, or why they could not be listed. A name that is not text is not ours.
+fn names_in(directory: &OwnedFd) -> Result<Vec<String>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        if let Ok(name) = entry?.file_name().to_str() {
+            names.push(name.to_owned());
+        }
+    }
+    names.retain(|name| name != "." && name != "..");
+    Ok(names)
 }
 
 fn write_record(file: &mut File, record: &Record) -> std::io::Result<()> {

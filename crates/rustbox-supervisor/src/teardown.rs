@@ -8,8 +8,8 @@ use rustbox_cgroup::{BoxCgroup, CpuUsage, Emptied, KillMethod};
 use rustbox_core::{
     BoxProcess, Containment, ContainmentVerdict, Ending, Finding, FindingKind, InitEnding, KillReason, MemoryPeakSource,
 };
-use rustbox_ns::{Blueprint, Process};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustbox_ns::Blueprint;
+use rustix::event::poll;
 use rustix::time::Timespec;
 
 use crate::claim::Claim;
@@ -179,7 +179,7 @@ fn end_of_init(
     autopsy: &mut Autopsy,
 ) -> InitEnding {
     let Some(init) = &sandbox.init else { return InitEnding::AsTold };
-    if !ends(init.process(), KILL_LIMIT) {
+    if !init.process().ends_within(KILL_LIMIT) {
         let state = stat::describe(init.process().pid());
         autopsy.doubts.push(format!(
             "the box's init, process {} in state {}, did not die within {} s",
@@ -215,22 +215,6 @@ fn end_of_init(
         Err(error) => {
             autopsy.doubts.push(chain("the box's init could not be reaped", &error));
             InitEnding::Unknown
-        }
-    }
-}
-
-/// Whether a process ends in time.
-fn ends(process: &Process, limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).ok();
-        let mut fds = [PollFd::from_borrowed_fd(process.pidfd(), PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => return false,
-            Ok(_) => return true,
-            Err(_) if left.is_zero() => return false,
-            Err(_) => {}
         }
     }
 }
