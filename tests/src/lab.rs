@@ -177,11 +177,10 @@ impl<'lab> BoxCommand<'lab> {
         (create("out"), create("err"))
     }
 
-    /// What a run that the caller started has printed, and its report, if there is one.
+    /// What a run that the caller started has printed: on standard output, and on standard error.
     #[must_use]
-    pub fn collect(&self) -> (String, String, Option<rustbox_core::RunReport>) {
-        let report = std::fs::read_to_string(self.file("json")).ok().and_then(|t| serde_json::from_str(&t).ok());
-        (read_lossy(&self.file("out")), read_lossy(&self.file("err")), report)
+    pub fn collect(&self) -> (String, String) {
+        (read_lossy(&self.file("out")), read_lossy(&self.file("err")))
     }
 
     /// The whole command line, for a caller that starts it in its own way.
