@@ -15,7 +15,9 @@ pub(crate) struct ListedBox {
     pub(crate) alive: Option<bool>,
     /// Its cgroup directories.
     pub(crate) cgroups: Vec<String>,
-    /// The members of the first of them, its init included.
+    /// The members of the first of them, its init included, by pid.
+    pub(crate) pids: Option<Vec<u32>>,
+    /// The same, with what else could be read of each.
     pub(crate) processes: Option<Vec<BoxProcess>>,
     /// Its record, where there is one in this state directory.
     pub(crate) record: Option<Record>,
@@ -24,8 +26,8 @@ pub(crate) struct ListedBox {
 impl From<BoxView> for ListedBox {
     fn from(view: BoxView) -> Self {
         let BoxView { box_id, alive, cgroups, pids, record, .. } = view;
-        let processes = pids.map(|pids| pids.into_iter().map(describe).collect());
-        Self { box_id, alive, cgroups, processes, record }
+        let processes = pids.as_ref().map(|pids| pids.iter().copied().map(describe).collect());
+        Self { box_id, alive, cgroups, pids, processes, record }
     }
 }
 

@@ -62,10 +62,12 @@ mod tests {
             box_id: "demo".parse().unwrap(),
             alive: Some(true),
             cgroups: vec!["/sys/fs/cgroup/rustbox-demo".to_owned()],
+            pids: Some(vec![12, 3456]),
             processes: Some(vec![init, BoxProcess { pid: 3456, comm: None, ..gone }]),
             record: None,
         };
-        let unread = ListedBox { box_id: "b2".parse().unwrap(), alive: None, processes: None, ..view.clone() };
+        let unread =
+            ListedBox { box_id: "b2".parse().unwrap(), alive: None, pids: None, processes: None, ..view.clone() };
         let text = boxes(&[view, unread]);
         assert_eq!(
             text,

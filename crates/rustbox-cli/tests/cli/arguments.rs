@@ -127,8 +127,7 @@ fn a_run_of_nothing_is_misuse() {
 #[test]
 fn a_command_that_does_not_exist_is_misuse() {
     let sandbox = Sandbox::new();
-    for args in [&["audit"][..], &["metrics"], &["tree"], &["batch"], &[], &["config"], &["kill"], &["kill", "a", "b"]]
-    {
+    for args in [&["no-such-command"][..], &[], &["config"], &["kill"], &["kill", "a", "b"]] {
         assert_eq!(sandbox.rustbox(args).code, Some(125), "{args:?}");
     }
 }

@@ -264,7 +264,11 @@ fn a_set_uid_rustbox_does_nothing() {
     assert!(rustix::process::geteuid().is_root(), "this test makes a set-uid file, so it needs root");
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = directory.path().join("rustbox");
-    std::fs::copy(env!("CARGO_BIN_EXE_rustbox"), &path).unwrap();
+    // Copied by another process: a descriptor open for writing here, inherited by what a test beside this one
+    // starts at this moment, would make the exec fail with ETXTBSY.
+    let copied =
+        std::process::Command::new("cp").args([env!("CARGO_BIN_EXE_rustbox").as_ref(), path.as_os_str()]).status();
+    assert!(copied.unwrap().success());
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o4755)).unwrap();
     let binary = std::fs::File::open(&path).unwrap();
     rustix::io::fcntl_setfd(&binary, rustix::io::FdFlags::empty()).unwrap();
