@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustbox_core::{Bind, BindAccess};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Signal, pidfd_send_signal};
 
+use crate::blueprint::gaps;
 use crate::error::Error;
 use crate::sys::{self, CloneRequest};
 
@@ -48,13 +51,20 @@ impl IdMaps {
 }
 
 /// A namespace lives as long as a descriptor of it: the process that was born in it ends at once.
+///
+/// That process keeps one end of a socket and nothing else, so that it ends with its parent, and is killed
+/// when it has served. It must not wait for end-of-file alone, nor keep what it inherited: of two boxes that
+/// are prepared at the same time, each helper would hold the other's end of the socket, for ever.
 fn user_namespace(owner: (u32, u32), uid: u32) -> std::io::Result<OwnedFd> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let namespaces = u64::from(libc::CLONE_NEWUSER.unsigned_abs());
     let request = CloneRequest { namespaces, exit_signal: 0, cgroup: None };
+    let close = gaps(vec![theirs.as_raw_fd()]);
     let (pid, pidfd) = sys::clone3(&request, || {
-        sys::forget_fd(ours.as_fd());
-        // Ends with the parent, or when the parent has what it needs.
+        let _ = sys::block_all();
+        for (first, last) in &close {
+            let _ = sys::close_range(*first, *last);
+        }
         let _ = rustix::io::read(&theirs, &mut [0_u8; 1][..]);
         0
     })?;
@@ -64,6 +74,39 @@ fn user_namespace(owner: (u32, u32), uid: u32) -> std::io::Result<OwnedFd> {
         .and_then(|()| fs::write(format!("/proc/{pid}/gid_map"), format!("{} {uid} 1", owner.1)))
         .and_then(|()| fs::File::open(format!("/proc/{pid}/ns/user")));
     drop(ours);
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     sys::wait_pidfd(pidfd.as_fd())?;
     opened.map(OwnedFd::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn namespaces_made_by_many_threads_at_once_do_not_wait_for_each_other() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: making id mappings needs root");
+            return;
+        }
+        let (done, all_done) = channel();
+        for _ in 0..8 {
+            let done = done.clone();
+            std::thread::spawn(move || {
+                for _ in 0..25 {
+                    user_namespace((0, 0), 70_999).unwrap();
+                }
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..8 {
+            all_done.recv_timeout(Duration::from_secs(60)).expect("a helper waits for ever");
+        }
+    }
 }
