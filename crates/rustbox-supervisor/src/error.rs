@@ -111,6 +111,18 @@ pub enum Error {
         /// The number.
         fd: i32,
     },
+    /// A descriptor that is to be passed is one of this program's own.
+    #[error("--pass-fd {fd}: descriptor {fd} is close-on-exec, so it belongs to rustbox and not to its caller")]
+    PassFdOurs {
+        /// The number.
+        fd: i32,
+    },
+    /// A descriptor that the payload would get is a directory.
+    #[error("descriptor {fd} is a directory: through it the program would see the host's files")]
+    DirectoryFd {
+        /// The number.
+        fd: i32,
+    },
 }
 
 impl Error {

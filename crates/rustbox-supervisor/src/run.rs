@@ -58,10 +58,62 @@ pub fn run<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>) -> Result<RunRe
     Ok(report)
 }
 
-/// A descriptor that is to be passed must be open, and must not be one of ours.
+/// A descriptor that is to be passed must be the caller's: open, and inherited. Everything of our own is
+/// close-on-exec, which tells them apart. None may be a directory, the streams included: it would lead past
+/// the box's root.
 fn check_passed(plan: &RunPlan) -> Result<(), Error> {
-    match plan.pass_fds.iter().find(|fd| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err()) {
-        Some(fd) => Err(Error::PassFd { fd: *fd }),
+    for fd in &plan.pass_fds {
+        match inherited(*fd) {
+            Some(true) => {}
+            Some(false) => return Err(Error::PassFdOurs { fd: *fd }),
+            None => return Err(Error::PassFd { fd: *fd }),
+        }
+    }
+    let streams = [(0, &plan.stdin), (1, &plan.stdout), (2, &plan.stderr)];
+    let streams = streams.iter().filter(|(_, file)| file.is_none()).map(|(fd, _)| fd);
+    let is_directory = |fd: &&i32| std::fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|found| found.is_dir());
+    match streams.chain(&plan.pass_fds).find(is_directory) {
+        Some(fd) => Err(Error::DirectoryFd { fd: *fd }),
         None => Ok(()),
+    }
+}
+
+/// Whether a descriptor stays open across `execve`, by `flags` of `/proc/self/fdinfo`; none when it is not open.
+fn inherited(fd: i32) -> Option<bool> {
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    Some(u32::from_str_radix(flags.trim(), 8).ok()? & CLOSE_ON_EXEC == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use rustbox_core::RunSpec;
+
+    use super::*;
+
+    fn passing(fd: i32) -> RunPlan {
+        RunSpec { argv: vec!["true".into()], pass_fds: vec![fd], ..RunSpec::default() }.validate().unwrap()
+    }
+
+    #[test]
+    fn only_what_the_caller_left_open_is_passed() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let ours = check_passed(&passing(file.as_raw_fd()));
+        assert!(matches!(ours, Err(Error::PassFdOurs { .. })), "{ours:?}");
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+        check_passed(&passing(file.as_raw_fd())).unwrap();
+        let closed = check_passed(&passing(999_999));
+        assert!(matches!(closed, Err(Error::PassFd { .. })), "{closed:?}");
+    }
+
+    #[test]
+    fn a_directory_is_never_passed() {
+        let root = std::fs::File::open("/").unwrap();
+        rustix::io::fcntl_setfd(&root, rustix::io::FdFlags::empty()).unwrap();
+        let refused = check_passed(&passing(root.as_raw_fd()));
+        assert!(matches!(refused, Err(Error::DirectoryFd { .. })), "{refused:?}");
     }
 }

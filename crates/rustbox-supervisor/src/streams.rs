@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustbox_core::{OutputIntegrity, RunPlan};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::time::Timespec;
@@ -160,11 +160,12 @@ impl Streams {
 
 fn open_file(flag: &'static str, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
     let mode = Mode::from_raw_mode(0o644);
-    openat(CWD, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode).map_err(|errno| Error::Stream {
-        flag,
-        path: path.to_owned(),
-        source: errno.into(),
-    })
+    let opened = openat(CWD, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode).and_then(|fd| {
+        // A directory would lead past the box's root.
+        let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Directory;
+        if is_directory { Err(Errno::ISDIR) } else { Ok(fd) }
+    });
+    opened.map_err(|errno| Error::Stream { flag, path: path.to_owned(), source: errno.into() })
 }
 
 impl Capture {
