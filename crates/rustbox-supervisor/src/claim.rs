@@ -11,7 +11,7 @@ use crate::clock::now_rfc3339;
 use crate::collect;
 use crate::error::Error;
 use crate::keeper::{Keeper, TAG_LEASE};
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::lock::{BoxLock, Taken};
 use crate::progress::{Context, Event};
 
@@ -61,7 +61,12 @@ impl Claim {
     }
 
     fn with(context: &Context<'_>, keeper: &Keeper) -> Result<(Lease, BoxLock, Record), Error> {
-        let lease = Lease::find(context.host, random_u64()?)?;
+        let lease = match Lease::find(context.host, random_u64()?) {
+            Err(Error::NoUid { .. }) if !lease::reclaim(context.host)?.is_empty() => {
+                Lease::find(context.host, random_u64()?)?
+            }
+            found => found?,
+        };
         keeper.hand_over(TAG_LEASE, &[lease.fd()])?;
         lease.begin(context.host, &context.id)?;
         let record = record(context, lease.uid());

@@ -142,7 +142,13 @@ pub fn collect_all(host: &Host) -> Result<Vec<CollectedBox>, Error> {
         let result = collect(host, &id);
         (id, result)
     });
-    Ok(collected.collect())
+    let collected = collected.collect();
+    // After the boxes: what is still leased then, and to nobody, was never recorded.
+    let uids = lease::reclaim(host)?;
+    if !uids.is_empty() {
+        tracing::warn!(?uids, "gave uids back that nobody held");
+    }
+    Ok(collected)
 }
 
 /// Dead boxes that one run looks for at most: enough to catch up, too few to be felt.

@@ -83,6 +83,7 @@ fn plan(host: &Host, id: &BoxId, limits: &Limits) -> Plan {
         cgroups: cgroups.into_iter().map(c).collect(),
         new_lock: c(directory.join(lock::new_lock_name())),
         lock: c(directory.join(lock::LOCK)),
+        kept: c(directory.join(lock::KEPT)),
         files: names.iter().map(|name| c(directory.join(name))).collect(),
         directory: c(directory),
     }

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) new_lock: CString,
     /// The lock.
     pub(crate) lock: CString,
+    /// The mark of a record that somebody must look at first.
+    pub(crate) kept: CString,
     /// Other files in the box's directory.
     pub(crate) files: Vec<CString>,
     /// The box's directory.
@@ -53,16 +55,19 @@ pub(crate) fn run(plan: &Plan, supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_
     }
     let mut locks = [const { None }; LOCKS];
     let held = take_locks(socket, &mut locks);
-    if !held.cgroups && !lock_by_name(plan, &mut locks) {
+    // Cgroups are made after the lock has its name. Without it, what has these names is another's.
+    let had_the_name = held.lock.as_ref().is_some_and(|lock| is_named(lock, &plan.lock));
+    if !held.cgroups && had_the_name && !lock_by_name(plan, &mut locks) {
         return 1;
     }
     let deadline = now_ns().saturating_add(PATIENCE_NS);
-    if !empty(plan, deadline) {
+    if !empty(plan, &locks, deadline) {
         return 1;
     }
-    // The last one carries the lock, so it goes last.
-    let removed = plan.cgroups.iter().rev().all(|path| remove(path, deadline));
-    if !removed {
+    // The first one carries the lock, so it goes last.
+    let removed = plan.cgroups.iter().rev().all(|path| !is_ours(path, &locks) || remove(path, deadline));
+    let kept = had_the_name && statat(CWD, plan.kept.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    if !removed || kept {
         return 1;
     }
     remove_directory(plan, held.lock.as_ref());
@@ -76,11 +81,7 @@ pub(crate) fn run(plan: &Plan, supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_
 /// supervisor may have been faster with the same id.
 fn remove_directory(plan: &Plan, lock: Option<&OwnedFd>) {
     let _ = unlinkat(CWD, plan.new_lock.as_c_str(), AtFlags::empty());
-    let named = statat(CWD, plan.lock.as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
-    if let (Some(Ok(held)), Ok(named)) = (lock.map(fstat), named) {
-        if (held.st_dev, held.st_ino) != (named.st_dev, named.st_ino) {
-            return;
-        }
+    if lock.is_some_and(|lock| is_named(lock, &plan.lock)) {
         for file in &plan.files {
             let _ = unlinkat(CWD, file.as_c_str(), AtFlags::empty());
         }
@@ -88,6 +89,19 @@ fn remove_directory(plan: &Plan, lock: Option<&OwnedFd>) {
     }
     // Fails while somebody else has a file in it.
     let _ = unlinkat(CWD, plan.directory.as_c_str(), AtFlags::REMOVEDIR);
+}
+
+/// Whether a path still names the file behind a descriptor: it may have been removed and made anew.
+fn is_named(fd: &OwnedFd, path: &CStr) -> bool {
+    match (fstat(fd), statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)) {
+        (Ok(held), Ok(named)) => (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino),
+        _ => false,
+    }
+}
+
+/// Whether a cgroup is one that our supervisor locked. Another of the same name is a box of somebody else.
+fn is_ours(path: &CStr, locks: &[Option<OwnedFd>; LOCKS]) -> bool {
+    locks.iter().flatten().any(|lock| is_named(lock, path))
 }
 
 /// What the supervisor held.
@@ -147,13 +161,13 @@ fn lock_by_name(plan: &Plan, locks: &mut [Option<OwnedFd>; LOCKS]) -> bool {
 }
 
 /// Kills whatever is left until nothing is.
-fn empty(plan: &Plan, deadline: u64) -> bool {
+fn empty(plan: &Plan, locks: &[Option<OwnedFd>; LOCKS], deadline: u64) -> bool {
     let first_signal = now_ns().saturating_add(INIT_GRACE_NS);
     loop {
-        if plan.v2 {
+        if plan.v2 && plan.cgroups.first().is_some_and(|path| is_ours(path, locks)) {
             write(&plan.kill, b"1");
         }
-        if !populated(plan) {
+        if !populated(plan, locks) {
             return true;
         }
         let now = now_ns();
@@ -161,8 +175,10 @@ fn empty(plan: &Plan, deadline: u64) -> bool {
             return false;
         }
         if now > first_signal {
-            for procs in &plan.procs {
-                signal_members(procs);
+            for (path, procs) in plan.cgroups.iter().zip(&plan.procs) {
+                if is_ours(path, locks) {
+                    signal_members(procs);
+                }
             }
         }
         pause();
@@ -186,14 +202,16 @@ fn read<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
 }
 
 /// Whether anything lives in any cgroup of the box. What cannot be read is alive; what is gone is not.
-fn populated(plan: &Plan) -> bool {
+fn populated(plan: &Plan, locks: &[Option<OwnedFd>; LOCKS]) -> bool {
     let mut buffer = [0; 4096];
     let v2 = plan.v2
+        && plan.cgroups.first().is_some_and(|path| is_ours(path, locks))
         && match read(&plan.events, &mut buffer) {
             Ok(text) => !text.windows(11).any(|window| window == b"populated 0"),
             Err(errno) => !is_gone(errno),
         };
-    v2 || plan.procs.iter().any(|procs| match read(procs, &mut buffer) {
+    let mut ours = plan.cgroups.iter().zip(&plan.procs).filter(|(path, _)| is_ours(path, locks));
+    v2 || ours.any(|(_, procs)| match read(procs, &mut buffer) {
         Ok(text) => !text.is_empty(),
         Err(errno) => !is_gone(errno),
     })

@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustbox_core::BoxId;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::host::Host;
+use crate::lock;
 
 /// First uid of the range. 60001-60513 belong to systemd-homed, 65534 to nobody.
 pub const FIRST_UID: u32 = 70_000;
@@ -70,7 +71,12 @@ impl Lease {
     /// Writes down whose uid it is.
     pub(crate) fn begin(&self, host: &Host, id: &BoxId) -> Result<(), Error> {
         let text = format!("{id} {}\n", host.boot_id());
-        self.file.write_all_at(text.as_bytes(), 0).map_err(|source| self.failed(host, source))
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        if written.is_err() {
+            // Half a lease would be nobody's, and never given back.
+            let _ = self.file.set_len(0);
+        }
+        written.map_err(|source| self.failed(host, source))
     }
 
     /// Gives the uid back: only for a box that is proved empty.
@@ -101,6 +107,58 @@ pub(crate) fn end_of(host: &Host, uid: u32, id: &BoxId) -> Result<(), Error> {
         Content::Leased { box_id, .. } if box_id == id.as_str() => Lease { uid, file }.end(host),
         Content::Leased { .. } | Content::Free | Content::Unreadable => Ok(()),
     }
+}
+
+/// Ends the leases that nobody ends any more: their holders are dead, no box of that name is left, and no process
+/// has the uid. Returns the uids.
+///
+/// A supervisor that is killed together with its keeper before its record has its name leaves one.
+pub(crate) fn reclaim(host: &Host) -> Result<Vec<u32>, Error> {
+    let failed = |errno: Errno| Error::Open { path: host.uids_path(), source: errno.into() };
+    let mut reclaimed = Vec::new();
+    for entry in Dir::read_from(host.uids()).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let uid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+        let Some(uid) = uid.filter(|uid| (FIRST_UID..FIRST_UID + UIDS).contains(uid)) else { continue };
+        let Some(file) = try_lock(host, uid)? else { continue };
+        let is_left = match read(&file) {
+            Content::Free => continue,
+            Content::Leased { box_id, .. } => match box_id.parse::<BoxId>() {
+                Ok(id) => lock::exists(host, &id) || host.hierarchies().open_existing(&id)?.is_some(),
+                Err(_) => false,
+            },
+            Content::Unreadable => false,
+        };
+        if !is_left && !has_processes(uid) {
+            Lease { uid, file }.end(host)?;
+            reclaimed.push(uid);
+        }
+    }
+    Ok(reclaimed)
+}
+
+/// Whether any process has this uid, or could not be asked.
+fn has_processes(uid: u32) -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return true };
+    for entry in entries {
+        let Ok(entry) = entry else { return true };
+        if !entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        match std::fs::read(entry.path().join("status")) {
+            Ok(text) => {
+                let line = text.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"Uid:")).unwrap_or_default();
+                let mut ids = line.split(u8::is_ascii_whitespace).skip(1);
+                if ids.any(|id| id == uid.to_string().as_bytes()) {
+                    return true;
+                }
+            }
+            // ESRCH: it ended between the opening and the reading.
+            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(3) => {}
+            Err(_) => return true,
+        }
+    }
+    false
 }
 
 fn try_lock(host: &Host, uid: u32) -> Result<Option<File>, Error> {
@@ -136,6 +194,12 @@ fn is_free(file: &File, host: &Host) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_are_found_by_their_uid() {
+        assert!(has_processes(rustix::process::geteuid().as_raw()));
+        assert!(!has_processes(4_000_000_123));
+    }
 
     #[test]
     fn a_torn_lease_is_not_free() {

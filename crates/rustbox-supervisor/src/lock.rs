@@ -272,6 +272,11 @@ pub(crate) fn request_kill(host: &Host, id: &BoxId) -> Result<(), Error> {
     }
 }
 
+/// Whether a box has a directory, whatever is in it.
+pub(crate) fn exists(host: &Host, id: &BoxId) -> bool {
+    !matches!(statat(host.boxes(), id.as_str(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+}
+
 /// The record of a box, without its lock; none when there is none that can be read.
 pub(crate) fn peek(host: &Host, id: &BoxId) -> Option<Record> {
     let directory = openat(host.boxes(), id.as_str(), OPEN_DIRECTORY, Mode::empty()).ok()?;
