@@ -109,8 +109,12 @@ impl Reports {
             missing_controls: error.missing_controls(),
         };
         let meta = render::meta_refused(&refusal.message);
-        for failure in self.tell(&meta, "refused", &refusal) {
-            super::fail(&failure);
+        let failures = self.tell(&meta, "refused", &refusal);
+        // A place that could not be written is what was just told, if that is why there was no run.
+        if !matches!(error, CliError::Output { .. }) {
+            for failure in &failures {
+                super::fail(failure);
+            }
         }
         exit_code
     }
