@@ -263,7 +263,7 @@ fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main) -> i32 {
             if say(supervisor, last, Stage::Reap).is_err() {
                 return ORPHANED;
             }
-            return linger(plan, main);
+            return linger(plan, supervisor, main, deadline);
         }
         match pause(plan, main, deadline) {
             Ok(Pause::Child) => {}
@@ -332,10 +332,16 @@ fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>) -> Result<Pause, 
 
 /// The main process is gone and others are alive: the supervisor takes stock of them and kills
 /// everything, this process included. Reaping goes on, so that what dies meanwhile is no zombie.
-fn linger(plan: &Blueprint, main: &Main) -> i32 {
+///
+/// A supervisor that is stopped does neither, and then the deadline holds all the same.
+fn linger(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, deadline: Option<u64>) -> i32 {
     loop {
-        match pause(plan, main, None) {
-            Ok(_) => while matches!(sys::wait_any_nohang(), Ok(Some(_))) {},
+        match pause(plan, main, deadline) {
+            Ok(Pause::Deadline) => {
+                let _ = say(supervisor, Message::Backstop, Stage::Wait);
+                return GAVE_UP;
+            }
+            Ok(Pause::Child) => while matches!(sys::wait_any_nohang(), Ok(Some(_))) {},
             Err(_) => return GAVE_UP,
         }
     }

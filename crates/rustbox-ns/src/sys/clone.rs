@@ -40,6 +40,18 @@ pub(crate) struct CloneRequest<'a> {
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 
+/// Ends the process when it is dropped, which only a panic can bring about.
+struct ExitOnUnwind;
+
+impl Drop for ExitOnUnwind {
+    fn drop(&mut self) {
+        exit_now(PANICKED);
+    }
+}
+
+/// Exit code of a child that panicked: that of a Rust program.
+const PANICKED: i32 = 101;
+
 /// Makes a copy of this process that runs `child` on a copy of the address space.
 ///
 /// When other threads exist they may hold any lock, the allocator's included, for ever in the
@@ -58,7 +70,11 @@ pub(crate) fn clone3(request: &CloneRequest<'_>, child: impl FnOnce() -> i32) ->
     // CLONE_VM the child has its own copy of the stack, so returning twice from here is sound.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
     match i32::try_from(pid) {
-        Ok(0) => exit_now(child()),
+        Ok(0) => {
+            // Should the child panic after all, it must not unwind into what is the parent's code.
+            let _guard = ExitOnUnwind;
+            exit_now(child())
+        }
         // SAFETY: the kernel stored a descriptor there that nothing else owns.
         Ok(pid) if pid > 0 => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
         _ => Err(last_errno()),
@@ -72,6 +88,15 @@ mod tests {
     #[test]
     fn into_cgroup_is_not_the_zero_of_libc() {
         assert_eq!(CLONE_INTO_CGROUP, 1 << 33);
+    }
+
+    #[test]
+    fn a_child_that_panics_never_returns_into_its_parent() {
+        let request = CloneRequest { namespaces: 0, exit_signal: 0, cgroup: None };
+        // Without the hook's output: only the way out is of interest.
+        let (_, pidfd) = clone3(&request, || std::panic::resume_unwind(Box::new(()))).unwrap();
+        let reaped = crate::sys::wait_pidfd(std::os::fd::AsFd::as_fd(&pidfd)).unwrap().unwrap();
+        assert_eq!(reaped.ending, rustbox_core::Ending::Exited(PANICKED));
     }
 
     #[test]
