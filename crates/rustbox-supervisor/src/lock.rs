@@ -133,6 +133,10 @@ impl BoxLock {
             let _ = unlinkat(&directory, temporary.as_str(), AtFlags::empty());
         }
         if renamed? {
+            // What somebody left for a box of this name that ended meanwhile is not meant for this one.
+            for name in [KILL_REQUEST, MARKS, NEW_MARKS, KEPT] {
+                let _ = unlinkat(&directory, name, AtFlags::empty());
+            }
             return Ok(Made::Lock(Self { id: record.box_id.clone(), directory, file }));
         }
         Ok(Made::Existed(directory))
@@ -163,6 +167,8 @@ impl BoxLock {
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
+            // Not held, only looked at: by `is_held`, which is done in an instant.
+            Err(Errno::WOULDBLOCK) if !is_held(file.as_fd()) => return Ok(None),
             Err(Errno::WOULDBLOCK) => {
                 let owner = read_record(&mut file).map(|record| record.pid);
                 return Ok(Some(Taken::Busy { owner }));

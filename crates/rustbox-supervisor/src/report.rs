@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rustbox_core::{
-    Cause, Evidence, KillReason, MemoryPeakSource, Outcome, RUN_SCHEMA, RunReport, SetupFailure, Timings, judge,
+    Actor, Cause, Evidence, KillReason, MemoryPeakSource, Outcome, RUN_SCHEMA, RunReport, SetupFailure, Stage, Timings,
+    judge,
 };
 
 use crate::clock::{nanoseconds, now_rfc3339};
@@ -12,6 +13,7 @@ use crate::progress::Context;
 use crate::sandbox::Sandbox;
 use crate::streams::Streams;
 use crate::teardown::{Ended, complete, reason_text};
+use crate::told::{MainEnded, Started};
 
 /// Everything that a run left.
 pub(crate) struct Remains {
@@ -27,17 +29,16 @@ impl Remains {
     fn evidence(&self, context: &Context<'_>) -> Evidence {
         let told = &self.sandbox.told;
         let limits = &context.plan.limits;
-        let over =
-            |limit: Option<Duration>, used: Option<u64>| limit.map(|l| used.is_some_and(|ns| ns > nanoseconds(l)));
+        let over = |limit: Option<Duration>, used: Option<u64>| Some(used? > nanoseconds(limit?));
         let mut containment = self.ended.containment.clone();
         complete(&mut containment.findings, context);
         Evidence {
-            setup_failure: self.failure.clone(),
+            setup_failure: self.failure.clone().or_else(|| self.silent_start()),
             exec_failure: told.exec_failure,
             main: told.main.map(|main| main.ending),
             init: self.ended.init,
             kill_reason: Some(self.reason.clone()),
-            cpu_over_limit: over(limits.cpu_time, self.ended.payload_cpu_ns),
+            cpu_over_limit: over(limits.cpu_time, self.cpu_ns()),
             wall_over_limit: over(limits.wall_time, self.wall_ns(context)),
             oom_kills: self.ended.oom_kills,
             pids_refusals: self.ended.pids_refusals,
@@ -50,9 +51,37 @@ impl Remains {
         }
     }
 
+    /// A child that ended before its exec and could not say why. Where the kernel killed for memory, that is why.
+    fn silent_start(&self) -> Option<SetupFailure> {
+        let told = &self.sandbox.told;
+        let silent = told.main.is_some() && told.started.is_none() && self.ended.oom_kills.unwrap_or(0) == 0;
+        silent.then(|| SetupFailure {
+            stage: Stage::Exec,
+            actor: Actor::Payload,
+            errno: None,
+            detail: "the payload's process ended before its exec, and did not say why".to_owned(),
+        })
+    }
+
+    /// When the program began to run; none when it never did.
+    fn started(&self) -> Option<Started> {
+        let told = &self.sandbox.told;
+        told.started.filter(|_| told.exec_failure.is_none())
+    }
+
+    /// The main process's end, where it was the program's.
+    fn program_ended(&self) -> Option<MainEnded> {
+        self.sandbox.told.main.filter(|_| self.started().is_some())
+    }
+
+    /// CPU time of a program that ran.
+    fn cpu_ns(&self) -> Option<u64> {
+        self.started().and(self.ended.payload_cpu_ns)
+    }
+
     /// From the exec to the end of the main process, or to the kill.
     fn wall_ns(&self, context: &Context<'_>) -> Option<u64> {
-        let started = context.clock.since_start_ns(self.sandbox.told.started?.at_ns);
+        let started = context.clock.since_start_ns(self.started()?.at_ns);
         let ended = self.sandbox.told.main.map(|main| context.clock.since_start_ns(main.at_ns));
         let ended = ended.unwrap_or(u64::MAX).min(self.ended.killed_at_ns);
         Some(ended.saturating_sub(started))
@@ -73,12 +102,12 @@ impl Remains {
     }
 
     fn memory_peak(&self) -> Option<(u64, MemoryPeakSource)> {
-        let resident = self.sandbox.told.main.map(|main| (main.max_rss_kib * 1024, MemoryPeakSource::Rusage));
+        let resident = self.program_ended().map(|main| (main.max_rss_kib * 1024, MemoryPeakSource::Rusage));
         self.ended.memory_peak.or(resident).filter(|(bytes, _)| *bytes > 0)
     }
 
     fn timings(&self, context: &Context<'_>) -> Timings {
-        let started = self.sandbox.told.started.map(|started| context.clock.since_start_ns(started.at_ns));
+        let started = self.started().map(|started| context.clock.since_start_ns(started.at_ns));
         let total_ns = context.clock.elapsed_ns();
         Timings {
             setup_ns: started,
@@ -95,7 +124,8 @@ impl Remains {
         let told = &self.sandbox.told;
         let [stdout_bytes, stderr_bytes] = self.streams.bytes();
         let memory = self.memory_peak();
-        let cpu_total_ns = self.ended.payload_cpu_ns;
+        let cpu_total_ns = self.cpu_ns();
+        let program = self.program_ended();
         // What setting up has cost was spent in the kernel; it is taken off there.
         let cpu_user_ns = self.ended.cpu.zip(cpu_total_ns).map(|(cpu, total)| cpu.user_ns.min(total));
         let external = matches!(outcome.cause, Cause::KilledExternally | Cause::IeInitKilled);
@@ -118,9 +148,9 @@ impl Remains {
             overshoot_ns: self.overshoot_ns(context, outcome.cause),
             memory_peak_bytes: memory.map(|(bytes, _)| bytes),
             memory_peak_source: memory.map(|(_, source)| source),
-            max_rss_bytes: told.main.map(|main| main.max_rss_kib * 1024),
-            voluntary_switches: told.main.map(|main| main.voluntary),
-            involuntary_switches: told.main.map(|main| main.involuntary),
+            max_rss_bytes: program.map(|main| main.max_rss_kib * 1024),
+            voluntary_switches: program.map(|main| main.voluntary),
+            involuntary_switches: program.map(|main| main.involuntary),
             oom_kills: evidence.oom_kills,
             pids_refusals: evidence.pids_refusals,
             stdout_bytes,

@@ -41,6 +41,10 @@ pub(crate) fn until_armed(
             return Err(Stop::Killed(interrupted(context)));
         }
         if !happened(&ready, 0) {
+            // Nothing happened: a signal handler of the calling program ran, or the time is over.
+            if Instant::now() < deadline {
+                continue;
+            }
             return Err(late(Stage::Arm, "the box's init did not arm itself in time"));
         }
         listen(init, told, blueprint).map_err(|error| broken(Stage::Arm, &error))?;
@@ -55,11 +59,19 @@ pub(crate) fn until_armed(
 }
 
 fn broken(stage: Stage, error: &Error) -> Stop {
-    late(stage, &format!("{error}{}", std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default()))
+    late(stage, &describe(error))
+}
+
+fn describe(error: &Error) -> String {
+    format!("{error}{}", std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default())
 }
 
 fn late(stage: Stage, detail: &str) -> Stop {
-    Stop::Failed(SetupFailure { stage, actor: Actor::Init, errno: None, detail: detail.to_owned() })
+    Stop::Failed(failed(stage, Actor::Init, detail.to_owned()))
+}
+
+fn failed(stage: Stage, actor: Actor, detail: String) -> SetupFailure {
+    SetupFailure { stage, actor, errno: None, detail }
 }
 
 /// Polls; says of each descriptor what happened to it. Nothing at all at the deadline.
@@ -178,11 +190,15 @@ pub(crate) fn until_over(
             Ok(Some(reason)) => return reason,
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(%error, "cannot watch the box");
+                sandbox.told.failure.get_or_insert_with(|| failed(Stage::Wait, Actor::Supervisor, describe(&error)));
                 return KillReason::SetupFailed;
             }
         }
         if let Some(reason) = overdue(sandbox, limits, &mut deadlines, started) {
+            if reason == KillReason::SetupFailed {
+                let detail = format!("the program was not executed within {} s", START_LIMIT.as_secs());
+                sandbox.told.failure.get_or_insert_with(|| failed(Stage::Wait, Actor::Init, detail));
+            }
             return reason;
         }
     }
