@@ -278,13 +278,34 @@ fn step(
 fn extra_reason(context: &Context<'_>, cgroup: &BoxCgroup, extra: Extra, fd: BorrowedFd<'_>) -> Option<KillReason> {
     match extra {
         Extra::Interrupt => Some(interrupted(context)),
-        Extra::Memory => cgroup.oom_happened().unwrap_or(false).then_some(KillReason::OutOfMemory),
+        Extra::Memory => out_of_memory(cgroup).then_some(KillReason::OutOfMemory),
         Extra::Seccomp => match take_denied_call(fd) {
             Ok(call) => Some(KillReason::Seccomp { number: call.number, name: call.name.map(str::to_owned) }),
             // The caller was killed meanwhile.
             Err(_) => None,
         },
     }
+}
+
+/// How long the kernel's kill may lag behind the event that announces it (cgroup v1).
+const OOM_LAG: Duration = Duration::from_millis(50);
+/// Time between two looks at the kernel's count.
+const OOM_LOOK: Duration = Duration::from_micros(500);
+
+/// Whether the kernel has killed for memory. The event of cgroup v1 comes just before; what counts is
+/// the kernel's count, and an event without a kill is no end.
+fn out_of_memory(cgroup: &BoxCgroup) -> bool {
+    if !cgroup.oom_happened().unwrap_or(false) {
+        return false;
+    }
+    let deadline = Instant::now() + OOM_LAG;
+    while cgroup.oom_kills() == Some(0) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        let _ = poll(&mut [], Timespec::try_from(OOM_LOOK).ok().as_ref());
+    }
+    true
 }
 
 /// Whether a limit is reached; moves the next look at the CPU time on.
