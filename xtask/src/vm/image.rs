@@ -44,8 +44,8 @@ const VARIABLES: &[(&str, Option<&str>)] = &[
     ("RUSTBOX_CI", None),
     ("RUSTBOX_SEED", None),
     ("RUSTBOX_KILLS", Some("150")),
-    ("RUSTBOX_RACE_SPAWNS", Some("200")),
-    ("RUSTBOX_LEAK_RUNS", Some("200")),
+    ("RUSTBOX_RACE_SPAWNS", Some("100")),
+    ("RUSTBOX_LEAK_RUNS", Some("60")),
 ];
 
 /// Writes the archive into `directory`.
