@@ -1,17 +1,19 @@
 //! `rustbox audit`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rustbox_audit::{AuditOptions, AuditReport, Incident, ProcRoot, Registry, Response, audit as look};
-use rustbox_core::BoxId;
+use rustbox_core::{BoxId, FindingKind};
+use rustbox_supervisor::{Host, collect};
 
 use super::host;
 use crate::args::AuditArgs;
 use crate::audited::registry;
 use crate::config::Settings;
-use crate::error::CliError;
-use crate::output::{AtomicFile, print, print_styled};
-use crate::render;
+use crate::error::{CliError, chain};
+use crate::output::{AtomicFile, print, print_styled, say};
+use crate::render::{self, escape_text};
 
 /// In which form an incident is written.
 #[derive(Clone, Copy)]
@@ -33,7 +35,12 @@ pub(crate) fn audit(settings: &Settings, args: &AuditArgs) -> Result<u8, CliErro
     let response = if args.kill { Response::Kill } else { Response::Report };
     let options = AuditOptions { response, ..AuditOptions::default() };
     let mut read = || narrowed(registry(&host), only.as_ref());
-    let report = look(&root, &mut read, &options).map_err(CliError::Audit)?;
+    let mut report = look(&root, &mut read, &options).map_err(CliError::Audit)?;
+    if args.kill && collect_dead(&host, &report) {
+        let again = look(&root, &mut read, &AuditOptions::default()).map_err(CliError::Audit)?;
+        (report.verdict, report.exit_code) = (again.verdict, again.exit_code);
+        report.remaining = Some(again.findings);
+    }
     if let Some((file, form)) = incident {
         write_report(&file, form, &report)?;
     }
@@ -43,6 +50,19 @@ pub(crate) fn audit(settings: &Settings, args: &AuditArgs) -> Result<u8, CliErro
         print_styled(&render::audit(&report))?;
     }
     Ok(report.exit_code)
+}
+
+/// Collects the boxes that nobody owns: their records and leases are the supervisor's, and so is removing them.
+/// Returns whether there was one. What cannot be collected is still there for the look that follows.
+fn collect_dead(host: &Host, report: &AuditReport) -> bool {
+    let stale = report.findings.iter().filter(|finding| finding.kind == FindingKind::StaleState);
+    let dead: BTreeSet<&BoxId> = stale.filter_map(|finding| finding.box_id.as_ref()).collect();
+    for id in &dead {
+        if let Err(error) = collect(host, id) {
+            say([format!("rustbox: {id}: {}", escape_text(&chain(&error)))]);
+        }
+    }
+    !dead.is_empty()
 }
 
 /// With one box, only its own marks are looked for: a uid of the range is then nobody's business here.

@@ -22,7 +22,8 @@ pub(crate) fn tree(settings: &Settings) -> Result<u8, CliError> {
 
 fn branches(registry: &Registry, look: &ProcSnapshot) -> Vec<Branch> {
     let attributor = Attributor::new(registry, look);
-    let mut branches: Vec<Branch> = registry.boxes.iter().map(|marks| Branch::new(&marks.box_id, marks.phase)).collect();
+    let mut branches: Vec<Branch> =
+        registry.boxes.iter().map(|marks| Branch::new(&marks.box_id, marks.phase)).collect();
     for (branch, marks) in branches.iter_mut().zip(&registry.boxes) {
         if let Some(supervisor) = marks.supervisor.filter(|_| marks.phase == Phase::Live) {
             let name = look.ancestors.get(&supervisor.pid).map(|seen| seen.comm.clone()).unwrap_or_default();

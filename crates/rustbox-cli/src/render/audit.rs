@@ -32,8 +32,8 @@ pub(crate) fn audit(report: &AuditReport) -> String {
     };
     let style = Style::new().bold().fg_color(Some(colour.into()));
     out.push_str(&format!(
-        "{style}{word}{style:#}: {} processes looked at {} times, {} of {} box(es)\n",
-        report.processes_listed, report.looks, report.processes_marked, report.boxes
+        "{style}{word}{style:#}: {} processes looked at {} times; boxes: {}, processes with a mark of one: {}\n",
+        report.processes_listed, report.looks, report.boxes, report.processes_marked
     ));
     out
 }

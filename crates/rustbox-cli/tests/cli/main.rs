@@ -1,6 +1,7 @@
 //! The command as a whole, through the real binary.
 
 mod arguments;
+mod audit;
 mod boxes;
 mod configuration;
 mod documents;
