@@ -19,9 +19,14 @@ fn no_descriptor_leaks_into_the_box() {
     for fd in ["open: 0 ", "open: 1 ", "open: 2 "] {
         ended.assert_said(fd);
     }
-    let control = lab.a_box().attack("contain_leaked_fds", &[]).flags(["--pass-fd", "5"]).wrapped(careless).finish();
-    control.assert_contained().assert_verdict("RE", "re_nonzero_exit", 90).assert_said("open: 5 ");
-    assert!(!control.stdout.contains("open: 6 "), "{control}");
+    let passed = |fd| lab.a_box().attack("contain_leaked_fds", &[]).flags(["--pass-fd", fd]).wrapped(careless).finish();
+    let control = passed("8");
+    control.assert_contained().assert_verdict("RE", "re_nonzero_exit", 90).assert_said("open: 8 ");
+    assert!(!control.stdout.contains("open: 5 "), "{control}");
+    // A directory of the host is a way out (runc CVE-2024-21626): not even by name.
+    let directory = passed("5");
+    assert_eq!(directory.code(), Some(125), "{directory}");
+    assert!(directory.left().is_empty() && directory.stderr.contains("directory"), "{directory}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use rustbox_tests::{Canary, EndedBox, Lab, residue};
 
 /// Runs a payload that leaves an orphan behind, through these words in front of rustbox.
-fn started_through<'lab>(lab: &'lab Lab, wrapper: &[&str]) -> EndedBox {
+fn started_through(lab: &Lab, wrapper: &[&str]) -> EndedBox {
     let command = lab.a_box().attack("contain_double_fork", &[]).wrapped(wrapper);
     let canary = Canary::start(command.box_id());
     let ended = command.finish();
@@ -128,12 +128,23 @@ fn with_an_empty_environment() {
 #[test]
 fn with_low_limits_of_other_kinds() {
     let lab = Lab::open("limits");
-    for limit in ["ulimit -c unlimited", "ulimit -f 0", "ulimit -s 256", "ulimit -l 0", "ulimit -t 5"] {
+    for limit in ["ulimit -c unlimited", "ulimit -s 256", "ulimit -l 0", "ulimit -t 5"] {
         let text = format!("{limit} && exec \"$@\"");
         let ended = started_through(&lab, &["/bin/sh", "-c", &text, "sh"]);
         assert!(ended.code().is_some(), "{limit} ended rustbox by a signal: {ended}");
         works_or_refuses(&ended);
     }
+}
+
+#[test]
+fn with_no_file_to_be_written() {
+    // RLIMIT_FSIZE of 0: the record cannot be written, and the kernel sends SIGXFSZ. What is said goes to a pipe, since
+    // a file would not take it either.
+    let lab = Lab::open("fsize");
+    let text = "(ulimit -f 0; exec \"$@\") 2>&1 | /bin/cat >&2; exit ${PIPESTATUS[0]}";
+    let ended = started_through(&lab, &["/bin/bash", "-c", text, "bash"]);
+    works_or_refuses(&ended);
+    assert!(matches!(ended.code(), Some(0 | 125)), "{ended}");
 }
 
 #[test]

@@ -8,14 +8,14 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use rustbox_tests::{Canary, CgroupLayout, HostState, Lab, scan};
+use rustbox_tests::{Canary, CgroupLayout, HostState, Lab, how_often, scan};
 
 /// The counts of the host are everybody's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// `RUSTBOX_LEAK_RUNS` sets another number of runs.
 fn runs() -> usize {
-    std::env::var("RUSTBOX_LEAK_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+    how_often("RUSTBOX_LEAK_RUNS", 2000)
 }
 
 /// One of each kind of end, over and over.

@@ -209,6 +209,56 @@ fn cleanup_collects_what_a_crash_of_everything_left() {
 }
 
 #[test]
+fn the_next_run_collects_what_a_crash_of_everything_left() {
+    let lab = Lab::open("next-run");
+    let running = a_living_box(&lab, &[]);
+    let box_id = running.box_id().to_owned();
+    let of_the_box = |comm: &str| {
+        let named = |p: &rustbox_tests::SeenProcess| p.cmdline.split(|b| *b == 0).any(|w| w == box_id.as_bytes());
+        scan().into_iter().find(|p| p.comm == comm && named(p)).expect("a process of the box")
+    };
+    let keeper = rustbox_tests::PidFd::open(of_the_box("rustbox-keeper").pid).expect("pidfd of the keeper");
+    keeper.signal(Signal::KILL);
+    running.kill();
+    let dead = rustbox_tests::wait_until(rustbox_tests::BOUND, || {
+        let alive = residue(&box_id, &lab.state_dir()).into_iter().filter(|l| l.starts_with("process ")).count();
+        (alive == 0).then_some(())
+    });
+    assert!(dead.is_some(), "{:#?}", residue(&box_id, &lab.state_dir()));
+    lab.a_box().argv(["/bin/true"]).finish().assert_contained().assert_verdict("OK", "normal_exit", 0);
+    let left = wait_clean(&box_id, &lab.state_dir());
+    assert!(left.is_empty(), "the next run left it: {left:#?}");
+}
+
+#[test]
+fn the_meta_file_says_xx_until_the_end_and_the_truth_then() {
+    let lab = Lab::open("meta");
+    let meta = lab.path().join("meta");
+    let flag = meta.display().to_string();
+    let read = || std::fs::read_to_string(&meta).unwrap_or_default();
+    let running = a_living_box(&lab, &["--meta", &flag]);
+    assert!(read().lines().any(|l| l == "status:XX"), "{}", read());
+    running.kill();
+    assert!(read().lines().any(|l| l == "status:XX"), "after a SIGKILL: {}", read());
+    for (name, args, flags, lines) in [
+        ("contain_kill_self", &["0", "0"][..], &[][..], &["exitcode:0"][..]),
+        ("contain_kill_self", &["0", "7"], &[], &["status:RE", "exitcode:7"]),
+        ("contain_kill_self", &["11"], &[], &["status:SG", "exitsig:11"]),
+        ("contain_wall_sleep", &[], &["--wall-time", "100ms"], &["status:TO", "killed:1"]),
+        ("contain_memory_group", &["24"], &["--mem", "64M"], &["cg-oom-killed:1"]),
+    ] {
+        let ended = lab.a_box().attack(name, args).flags(flags).flags(["--meta", &flag]).finish();
+        ended.assert_contained();
+        for line in lines {
+            assert!(read().lines().any(|l| l == *line), "{name} {args:?}: no {line:?} in {}", read());
+        }
+        for key in ["time:", "time-wall:", "cg-mem:"] {
+            assert!(read().lines().any(|l| l.starts_with(key)), "{name} {args:?}: no {key} in {}", read());
+        }
+    }
+}
+
+#[test]
 fn ps_lists_exactly_the_members_of_the_cgroup() {
     // S18.
     let lab = Lab::open("ps");

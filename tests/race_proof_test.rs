@@ -9,11 +9,11 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustbox_tests::{CgroupLayout, Lab, Pen, SeenProcess, scan, wait_until};
+use rustbox_tests::{CgroupLayout, Lab, Pen, SeenProcess, how_often, scan, wait_until};
 
 /// `RUSTBOX_RACE_SPAWNS` sets another number; a nightly run takes 10,000.
 fn spawns() -> usize {
-    std::env::var("RUSTBOX_RACE_SPAWNS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+    how_often("RUSTBOX_RACE_SPAWNS", 1000)
 }
 
 /// Boxes that are alive at the same time: so many are started, looked at together, and ended.

@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustbox_tests::{
-    BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, Trial, build_planted, residue, rustbox, scan, skip_unless,
-    sweep_trial, wait_clean,
+    BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, Trial, build_planted, how_often, residue, rustbox, scan,
+    skip_unless, sweep_trial, wait_clean,
 };
 use rustix::process::Signal;
 
@@ -27,7 +27,7 @@ const FEWEST_HITS: usize = 5;
 
 /// Times at which the supervisor is killed; `RUSTBOX_KILLS` sets another number.
 fn random_kills() -> usize {
-    std::env::var("RUSTBOX_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(500)
+    how_often("RUSTBOX_KILLS", 500)
 }
 
 /// The main process lives on.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rustbox_core::{KillReason, OutputIntegrity};
-use rustbox_tests::{EndedBox, Lab, Pen, skip_unless};
+use rustbox_tests::{EndedBox, Lab, Pen, in_guest, skip_unless};
 
 /// How far beyond a wall limit a box may get.
 const WALL_ACCURACY: Duration = Duration::from_millis(20);
@@ -89,7 +89,11 @@ fn a_sleeper_ends_at_its_wall_limit_within_20_ms() {
         late.push(overshoot(&ended));
     }
     late.sort_unstable();
-    assert!(late[3] < WALL_ACCURACY, "overshoot, sorted: {late:?}");
+    eprintln!("overshoot over a wall limit, sorted: {late:?}");
+    let there = if in_guest() { Err("an emulated CPU keeps no time".to_owned()) } else { Ok(()) };
+    if skip_unless("wall_accuracy", there) {
+        assert!(late[3] < WALL_ACCURACY, "overshoot, sorted: {late:?}");
+    }
     let control = Pen::of("contain_wall_sleep", &[]).flag("--deadline-ms").flag("300").run();
     assert_eq!(control.main, None, "{control:?}");
 }
@@ -251,4 +255,44 @@ fn a_forced_backend_without_its_controllers_is_refused_and_says_how_to_get_them(
     assert_eq!(ended.code(), Some(122), "{ended}");
     assert!(ended.stderr.contains("memory"), "{ended}");
     assert!(ended.left().is_empty(), "{ended}");
+}
+
+#[test]
+fn wait_all_waits_for_the_last_process_and_no_longer_than_the_limit() {
+    let lab = Lab::open("wait-all");
+    let text = "(setsid sh -c 'sleep 0.4; echo last' &) ; echo main; exit 3";
+    let flags = ["--wait", "all", "--wall-time", "10"];
+    let ended = lab.a_box().argv(["/bin/sh", "-c", text]).flags(flags).finish();
+    ended.assert_contained().assert_verdict("RE", "re_nonzero_exit", 3).assert_said("main\nlast\n");
+    assert_eq!(ended.report().containment.processes_at_kill_count, Some(0), "{ended}");
+    // The default does not wait: the same program's daemon is killed.
+    let main = lab.a_box().argv(["/bin/sh", "-c", text]).flags(["--wall-time", "10"]).finish();
+    main.assert_contained().assert_verdict("RE", "re_nonzero_exit", 3);
+    assert!(!main.stdout.contains("last"), "{main}");
+    let flags = ["--wait", "all", "--wall-time", "300ms"];
+    let ended = lab.a_box().attack("contain_double_fork", &[]).flags(flags).finish();
+    ended.assert_contained().assert_verdict("TLE", "tle_wall", 124).assert_said("armed:");
+}
+
+#[test]
+fn limits_are_read_back_by_the_payload_as_they_were_given() {
+    let lab = Lab::open("rlimits");
+    let text =
+        "ulimit -n; ulimit -c; ulimit -f; ulimit -s; ulimit -v; nproc; df -k --output=size /tmp /box | tail -n 2";
+    let flags = ["--open-files", "77", "--fsize", "3M", "--stack", "2M", "--address-space", "3G", "--tmp-size", "5M"];
+    let more = ["--box-size", "6M", "--cpuset", "0"];
+    let ended = lab.a_box().argv(["/bin/bash", "-c", text]).flags(flags).flags(more).finish();
+    ended.assert_contained().assert_verdict("OK", "normal_exit", 0);
+    let said: Vec<_> = ended.stdout.split_ascii_whitespace().collect();
+    assert_eq!(said, ["77", "0", "3072", "2048", "3145728", "1", "5120", "6144"], "{ended}");
+}
+
+#[test]
+fn a_cpu_rate_slows_a_box_down() {
+    let lab = Lab::open("cpus");
+    let flags = ["--cpus", "0.2", "--wall-time", "1"];
+    let ended = lab.a_box().attack("contain_busy_loop", &[]).flags(flags).finish();
+    ended.assert_contained().assert_verdict("TLE", "tle_wall", 124);
+    let used = Duration::from_nanos(ended.report().cpu_total_ns.expect("CPU time"));
+    assert!(used > Duration::from_millis(50) && used < Duration::from_millis(400), "{used:?} of 200 ms: {ended}");
 }

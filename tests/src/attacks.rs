@@ -8,7 +8,7 @@ use crate::lab::{BoxCommand, Lab};
 ///
 /// # Panics
 /// When it does not, when there was nothing to end, or when a stranger was harmed.
-pub fn attack_that_stays<'lab>(lab: &'lab Lab, name: &str, args: &[&str], flags: &[&str]) -> EndedBox {
+pub fn attack_that_stays(lab: &Lab, name: &str, args: &[&str], flags: &[&str]) -> EndedBox {
     let command: BoxCommand<'_> = lab.a_box().attack(name, args).flags(flags);
     let canary = Canary::start(command.box_id());
     let ended = command.finish();
@@ -23,7 +23,7 @@ pub fn attack_that_stays<'lab>(lab: &'lab Lab, name: &str, args: &[&str], flags:
 ///
 /// # Panics
 /// When one did.
-pub fn attack_that_tells<'lab>(lab: &'lab Lab, name: &str, args: &[&str], flags: &[&str]) -> EndedBox {
+pub fn attack_that_tells(lab: &Lab, name: &str, args: &[&str], flags: &[&str]) -> EndedBox {
     let ended = lab.a_box().attack(name, args).flags(flags).finish();
     ended.assert_contained().assert_verdict("OK", "normal_exit", 0).assert_said(&format!("{name}: contained"));
     ended

@@ -40,6 +40,6 @@ pub use pidfd::{PidFd, wait_until};
 pub use process::{SeenProcess, scan};
 pub use random::Random;
 pub use residue::{BOUND, residue, wait_clean};
-pub use skip::{in_ci, skip_unless};
+pub use skip::{how_often, in_ci, in_guest, skip_unless};
 pub use sweep::{InjectTrial, Injected, Progress, Trial, inject_trial, sweep_trial};
 pub use table::{PayloadRow, payload_table};

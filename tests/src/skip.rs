@@ -11,6 +11,19 @@ pub fn in_ci() -> bool {
     std::env::var_os("RUSTBOX_CI").is_some_and(|v| v == "1")
 }
 
+/// Whether this runs in the emulated guest, where everything takes an order of magnitude longer.
+#[must_use]
+pub fn in_guest() -> bool {
+    std::env::var_os("RUSTBOX_VM").is_some()
+}
+
+/// How often to do something: what this variable says, else so often on a host, and a tenth of that in a guest.
+#[must_use]
+pub fn how_often(variable: &str, on_a_host: usize) -> usize {
+    let given = std::env::var(variable).ok().and_then(|n| n.parse().ok());
+    given.unwrap_or(if in_guest() { on_a_host / 10 } else { on_a_host })
+}
+
 /// True when the case can run. Else it says on stderr that `name` is skipped and why, and the caller returns.
 ///
 /// # Panics
@@ -19,7 +32,7 @@ pub fn in_ci() -> bool {
 #[must_use]
 pub fn skip_unless(name: &str, there: Result<(), String>) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let place = if std::env::var_os("RUSTBOX_VM").is_some() { "vm" } else { "host" };
+    let place = if in_guest() { "vm" } else { "host" };
     let listed = LISTED.lines().any(|line| line.split_ascii_whitespace().take(2).eq([place, name]));
     match there {
         Ok(()) => {
