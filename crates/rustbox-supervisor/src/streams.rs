@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use rustbox_core::{OutputIntegrity, RunPlan};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::time::Timespec;
 
@@ -30,9 +31,43 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Where captured output goes.
 #[derive(Debug)]
 enum Sink {
+    /// A description of our own, which never blocks.
     File(File),
+    /// A socket, written with a flag that keeps it from blocking.
+    Socket(OwnStream),
+    /// Anything else that we were started with: a regular file.
+    Shared(OwnStream),
+}
+
+/// A standard stream of this process.
+#[derive(Clone, Copy, Debug)]
+enum OwnStream {
     Stdout,
     Stderr,
+}
+
+impl OwnStream {
+    fn fd(self) -> BorrowedFd<'static> {
+        match self {
+            Self::Stdout => rustix::stdio::stdout(),
+            Self::Stderr => rustix::stdio::stderr(),
+        }
+    }
+
+    /// A way to write there that does not block, whatever others have made of the shared description. A
+    /// terminal says that it is writable when it takes one byte, and blocks on the second; a pipe that others
+    /// write to may be full again after the poll. So both are opened anew.
+    fn sink(self) -> Sink {
+        let kind = rustix::fs::fstat(self.fd()).map(|found| FileType::from_raw_mode(found.st_mode));
+        if matches!(kind, Ok(FileType::Fifo | FileType::CharacterDevice)) {
+            let path = format!("/proc/self/fd/{}", self.fd().as_raw_fd());
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            if let Ok(fd) = openat(CWD, path, flags, Mode::empty()) {
+                return Sink::File(File::from(fd));
+            }
+        }
+        if kind == Ok(FileType::Socket) { Sink::Socket(self) } else { Sink::Shared(self) }
+    }
 }
 
 /// One captured stream.
@@ -67,15 +102,17 @@ impl Streams {
             over_limit: false,
             cut_short: false,
         };
-        let wanted =
-            [("--stdout", plan.stdout.as_deref(), Sink::Stdout), ("--stderr", plan.stderr.as_deref(), Sink::Stderr)];
+        let wanted = [
+            ("--stdout", plan.stdout.as_deref(), OwnStream::Stdout),
+            ("--stderr", plan.stderr.as_deref(), OwnStream::Stderr),
+        ];
         for (index, (flag, path, own)) in wanted.into_iter().enumerate() {
             if path.is_none() && plan.limits.output.is_none() {
                 continue;
             }
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             let file = path.map(|path| open_file(flag, path, flags)).transpose()?;
-            let sink = file.map_or(own, |fd| Sink::File(File::from(fd)));
+            let sink = file.map_or_else(|| own.sink(), |fd| Sink::File(File::from(fd)));
             let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(Error::call("pipe for captured output"))?;
             rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK).map_err(Error::call("fcntl(O_NONBLOCK)"))?;
             let capture = Capture { pipe: Some(read), sink, buffer: Vec::new(), start: 0, bytes: 0, failed: false };
@@ -183,8 +220,7 @@ impl Capture {
     fn sink_fd(&self) -> BorrowedFd<'_> {
         match &self.sink {
             Sink::File(file) => file.as_fd(),
-            Sink::Stdout => rustix::stdio::stdout(),
-            Sink::Stderr => rustix::stdio::stderr(),
+            Sink::Socket(stream) | Sink::Shared(stream) => stream.fd(),
         }
     }
 
@@ -223,8 +259,10 @@ impl Capture {
         let chunk = self.buffer.get(self.start..end).unwrap_or_default();
         let written = match &mut self.sink {
             Sink::File(file) => file.write(self.buffer.get(self.start..).unwrap_or_default()),
-            Sink::Stdout => rustix::io::write(rustix::stdio::stdout(), chunk).map_err(Into::into),
-            Sink::Stderr => rustix::io::write(rustix::stdio::stderr(), chunk).map_err(Into::into),
+            Sink::Socket(stream) => {
+                rustix::net::send(stream.fd(), chunk, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(Into::into)
+            }
+            Sink::Shared(stream) => rustix::io::write(stream.fd(), chunk).map_err(Into::into),
         };
         match written {
             Ok(length) => self.start += length,

@@ -199,16 +199,15 @@ pub(crate) fn until_over(
                 let detail = format!("the program was not executed within {} s", START_LIMIT.as_secs());
                 sandbox.told.failure.get_or_insert_with(|| failed(Stage::Wait, Actor::Init, detail));
             }
-            return reason;
+            // What happened before the limit may not be heard yet, if we were not scheduled for a while.
+            hear_the_rest(sandbox, blueprint);
+            return settled(context, &sandbox.told).unwrap_or(reason);
         }
     }
 }
 
 /// Whether what was told ends the run.
 fn settled(context: &Context<'_>, told: &Told) -> Option<KillReason> {
-    if told.backstop {
-        return Some(KillReason::WallTime);
-    }
     if told.failure.is_some() {
         return Some(KillReason::SetupFailed);
     }
@@ -216,6 +215,9 @@ fn settled(context: &Context<'_>, told: &Told) -> Option<KillReason> {
     let main_over = told.main.is_some() && told.last.is_some() && context.plan.wait == WaitFor::Main;
     if empty || main_over {
         return Some(KillReason::MainEnded);
+    }
+    if told.backstop {
+        return Some(KillReason::WallTime);
     }
     told.over.then_some(KillReason::InitEnded)
 }
