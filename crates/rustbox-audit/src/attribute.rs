@@ -159,11 +159,13 @@ impl<'a> Attributor<'a> {
             })
     }
 
+    /// A box that has just been written down has no namespace in its record yet, and one of another state directory has no
+    /// record here: then whoever is pid 1 of any PID namespace below ours counts.
     fn is_lone_init(&self, of_box: &BoxMarks, process: &ProcessSeen) -> bool {
-        let Some(inode) = of_box.pid_namespace.as_ref().map(|mark| mark.inode()) else { return false };
-        let is_init = of_box.init == Some(process.key)
-            || (process.pid_namespace == Some(inode) && process.pid_in_namespace == Some(1));
-        is_init && self.population.get(&inode) == Some(&1)
+        let recorded = of_box.pid_namespace.as_ref().map(|mark| mark.inode());
+        let Some(inode) = recorded.or_else(|| process.lineage.first().copied()) else { return false };
+        let is_first = process.lineage.first() == Some(&inode) && process.pid_in_namespace == Some(1);
+        (is_first || of_box.init == Some(process.key)) && self.population.get(&inode) == Some(&1)
     }
 }
 

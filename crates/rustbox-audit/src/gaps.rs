@@ -26,8 +26,16 @@ pub(crate) fn find_gaps(looks: &[Look], out: &mut Classification) {
             ));
         }
     }
+    let before = looks.len().checked_sub(2).and_then(|index| looks.get(index));
     for marks in &last.registry.boxes {
-        gaps.extend(unseen_box(last, marks).map(|what| (what, Some(marks))));
+        // A box that is being made or removed is between its record and its cgroups for a moment.
+        let was_unseen = before.is_some_and(|look| {
+            let same = look.registry.boxes.iter().find(|other| other.box_id == marks.box_id);
+            same.is_some_and(|other| unseen_box(look, other).is_some())
+        });
+        if was_unseen {
+            gaps.extend(unseen_box(last, marks).map(|what| (what, Some(marks))));
+        }
     }
     for seen in &last.snapshot.cgroups {
         let Some(marks) = last.registry.boxes.get(seen.box_index) else { continue };

@@ -31,6 +31,10 @@ pub(crate) fn registry(host: &Host) -> Registry {
 
 fn add(registry: &mut Registry, host: &Host, mounts: &[CgroupMount], view: BoxView) {
     let directory = host.boxes_path().join(view.box_id.as_str());
+    if view.record.is_none() && view.cgroups.is_empty() && !directory.exists() {
+        // It went away between being listed and being looked at.
+        return;
+    }
     let phase = phase(&view, host.boot_id());
     let mut marks = BoxMarks::new(view.box_id, phase);
     let recorded = view.record.iter().flat_map(|record| &record.cgroups);

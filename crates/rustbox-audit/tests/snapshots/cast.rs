@@ -20,7 +20,7 @@ pub(crate) struct Director<'d> {
 type Part = (&'static str, fn(&mut Director<'_>));
 
 /// Every class of part.
-pub(crate) const PARTS: [Part; 34] = [
+pub(crate) const PARTS: [Part; 35] = [
     ("stranger", |d| d.stranger()),
     ("stranger named rustbox", |d| d.stranger_named()),
     ("stranger in a container", |d| d.container()),
@@ -37,6 +37,7 @@ pub(crate) const PARTS: [Part; 34] = [
     ("live, outside and back", |d| d.live_and_back()),
     ("live, outside and gone", |d| d.live_and_gone()),
     ("live, being born", |d| d.birth()),
+    ("live, being born without a record", |d| d.birth_unrecorded()),
     ("live, dying", |d| d.dying()),
     ("live, leader dead", |d| d.leader_dead(Phase::Live)),
     ("live, nested namespace", |d| d.nested(Phase::Live)),
@@ -322,6 +323,12 @@ impl<'d> Director<'d> {
             Some(ProcessKey { pid: self.world.processes[init].pid, starttime_ticks: 500_000 - 100 });
         self.world.boxes[index].directories = vec![true; 3];
         self.hazard("birth");
+    }
+
+    fn birth_unrecorded(&mut self) {
+        self.birth();
+        let marks = &mut self.world.boxes.last_mut().unwrap().marks;
+        (marks.pid_namespace, marks.audit_session, marks.init, marks.uid) = (None, None, None, None);
     }
 
     fn dying(&mut self) {
