@@ -31,3 +31,8 @@ pub use notify::{DeniedCall, take_denied_call};
 pub use proc_mask::{MASKS as PROC_MASKS, ProcMask};
 pub use process::{Process, Reaped, ignore_file_size_signal, spawn_helper};
 pub use spawn::{Init, Received, spawn};
+
+/// The example of the README, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -37,3 +37,8 @@ pub use host::{Host, Places};
 pub use lease::{FIRST_UID, UIDS};
 pub use progress::{Event, Progress, RunIo};
 pub use run::run;
+
+/// The example of the README, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
