@@ -41,6 +41,8 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Run(args) => commands::run(&settings()?, *args),
         Command::CgroupRoot => commands::cgroup_root(&settings()?),
         Command::Doctor(args) => commands::doctor(&settings()?, &args),
+        Command::Health(args) => crate::health::health(&settings()?, &args),
+        Command::Metrics(args) => crate::metrics::metrics(&settings()?, &args),
         Command::Audit(args) => commands::audit(&settings()?, &args),
         Command::Tree => commands::tree(&settings()?),
         Command::Ps { json } => commands::ps(&settings()?, json),

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     #[command(visible_alias = "check")]
     Doctor(DoctorArgs),
     Audit(AuditArgs),
+    Health(crate::health::HealthArgs),
+    Metrics(crate::metrics::MetricsArgs),
     /// Draws every box: supervisor, init, payloads, and in red what is not where it belongs.
     Tree,
     /// Lists the boxes of this host and the processes in them.

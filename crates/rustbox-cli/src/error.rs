@@ -65,6 +65,15 @@ pub(crate) enum CliError {
     /// The supervisor refused or failed.
     #[error("the run is not started")]
     Supervisor(#[source] rustbox_supervisor::Error),
+    /// The worker takes no work: exit code 120.
+    #[error("refused, nothing was created: {0}")]
+    Quarantined(rustbox_health::Refused),
+    /// Whether the worker takes work is not known, so it takes none.
+    #[error("the run is not started: whether this worker is quarantined cannot be told")]
+    Health(#[source] rustbox_health::Error),
+    /// The worker's state cannot be read or written: exit code 2.
+    #[error("the worker's state{}", said_of_rights())]
+    HealthUnknown(#[source] rustbox_health::Error),
     /// The status descriptor cannot be written.
     #[error("--status-fd: write the last line")]
     StatusFd(#[source] std::io::Error),
@@ -91,8 +100,11 @@ pub(crate) const COULD_NOT_LOOK: u8 = 2;
 impl CliError {
     /// What the program exits with.
     pub(crate) fn exit_code(&self) -> u8 {
-        if matches!(self, Self::CouldNotLook(_) | Self::Cgroups(_) | Self::Audit(_)) {
+        if matches!(self, Self::CouldNotLook(_) | Self::Cgroups(_) | Self::Audit(_) | Self::HealthUnknown(_)) {
             return COULD_NOT_LOOK;
+        }
+        if matches!(self, Self::Quarantined(_)) {
+            return ExitCode::QUARANTINED;
         }
         let refused = matches!(self, Self::Spec { source: SpecError::ControlOff { .. }, .. } | Self::Unprivileged)
             || !self.missing_controls().is_empty();
@@ -103,6 +115,8 @@ impl CliError {
     pub(crate) fn cause(&self) -> &'static str {
         if matches!(self, Self::Supervisor(rustbox_supervisor::Error::Busy { .. })) {
             "box_busy"
+        } else if self.exit_code() == ExitCode::QUARANTINED {
+            "worker_quarantined"
         } else if self.exit_code() == ExitCode::CONTROL_MISSING {
             "control_missing"
         } else {

@@ -45,4 +45,4 @@ pub use observe::{count_run, run_event};
 pub use recover::{Recovery, recover};
 pub use state::{Complaint, ComplaintKind, Quarantine, ReasonKind, Status, Stop, Suspicion, WorkerState};
 pub use step::step;
-pub use store::{Look, Store, Updated, look};
+pub use store::{Look, Store, Updated, damaged_state, look};

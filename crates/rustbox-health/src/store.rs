@@ -54,6 +54,15 @@ pub enum Look {
     },
 }
 
+/// What a worker is whose state is damaged, before anybody has set it aside: quarantined.
+///
+/// # Errors
+/// The time cannot be read.
+pub fn damaged_state(problem: &str) -> Result<WorkerState, Error> {
+    let event = Event::StateDamaged { detail: problem.to_owned() };
+    Ok(step(&WorkerState::default(), &event, &Moment::now()?, "a look at it").0)
+}
+
 /// Reads the state with its history and changes nothing.
 ///
 /// # Errors

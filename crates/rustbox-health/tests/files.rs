@@ -1,4 +1,5 @@
 //! The files of a worker's state, damaged in every way, and written by many at once.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers as well")]
 
 use std::path::{Path, PathBuf};
 

@@ -7,6 +7,7 @@ use super::host;
 use crate::args::RunArgs;
 use crate::config::Settings;
 use crate::error::CliError;
+use crate::health;
 use crate::output::{Reports, print};
 use crate::render::capabilities;
 use crate::signals::Signals;
@@ -53,7 +54,10 @@ fn supervise(settings: &Settings, plan: RunPlan, mut reports: Reports) -> Result
     let report = ready(&reports).and_then(|signals| in_a_box(settings, &plan, &signals, &mut reports));
     Ok(match report {
         Ok(report) => reports.deliver(&report),
-        Err(error) => reports.refuse(&error),
+        Err(error) => {
+            health::count_refusal(settings, &error);
+            reports.refuse(&error)
+        }
     })
 }
 
@@ -78,8 +82,11 @@ fn in_a_box(
     signals: &Signals,
     reports: &mut Reports,
 ) -> Result<RunReport, CliError> {
+    let worker = health::before_run(settings)?;
     let host = host::open(settings)?;
     let mut observer = |progress: &Progress| reports.step(progress);
     let io = RunIo { interrupt: Some(signals.fd()), observer: &mut observer };
-    rustbox_supervisor::run(&host, plan, io).map_err(CliError::Supervisor)
+    let report = rustbox_supervisor::run(&host, plan, io).map_err(CliError::Supervisor)?;
+    health::after_run(settings, worker.as_deref(), &report);
+    Ok(report)
 }

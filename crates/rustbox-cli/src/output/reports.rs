@@ -99,7 +99,7 @@ impl Reports {
     /// Tells of a run that did not take place, everywhere, and returns what to exit with.
     pub(crate) fn refuse(self, error: &CliError) -> u8 {
         let exit_code = super::fail(error);
-        let refused = exit_code == ExitCode::CONTROL_MISSING;
+        let refused = [ExitCode::CONTROL_MISSING, ExitCode::QUARANTINED].contains(&exit_code);
         let refusal = Refusal {
             schema: "rustbox.refusal/v1",
             status: (!refused).then_some(Status::Ie),

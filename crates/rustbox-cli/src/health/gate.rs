@@ -1,0 +1,53 @@
+//! What a run asks before it begins, and tells when it has ended.
+
+use rustbox_core::RunReport;
+use rustbox_health::{Admission, Counters, Delta, Error, Store, WorkerState, admit, count_run, run_event};
+
+use crate::config::Settings;
+use crate::error::{CliError, chain};
+use crate::output::say;
+use crate::render::escape_text;
+
+/// Asks whether this worker takes work. Returns its state as it was read; none for a new worker.
+pub(crate) fn before_run(settings: &Settings) -> Result<Option<Box<WorkerState>>, CliError> {
+    match admit(&settings.state_dir).map_err(CliError::Health)? {
+        Admission::Open(state) => Ok(state),
+        Admission::Refused(refused) => Err(CliError::Quarantined(refused)),
+    }
+}
+
+/// Tells the worker how a run ended. The report is delivered whatever becomes of this: a quarantine that cannot be
+/// written is said on stderr, and the violation has its own exit code.
+pub(crate) fn after_run(settings: &Settings, before: Option<&WorkerState>, report: &RunReport) {
+    let event = run_event(report);
+    let is_clear = before.is_none_or(|state| state.failed_cleanup_count == 0 && state.complaints.is_empty());
+    if !(event.is_ordinary() && is_clear) {
+        let updated = Store::open(&settings.state_dir).and_then(|store| store.update(&event, "rustbox run"));
+        match updated {
+            Ok(updated) if updated.state.quarantine.is_some() => {
+                say(["rustbox: THE WORKER IS QUARANTINED: see `rustbox health`".to_owned()]);
+            }
+            Ok(_) => {}
+            Err(error) => lost("the worker's state could not be written", &error),
+        }
+    }
+    count(settings, &count_run(report));
+}
+
+/// Counts a run that was refused.
+pub(crate) fn count_refusal(settings: &Settings, error: &CliError) {
+    // Without root's rights the counters are out of reach, and nobody is surprised.
+    if rustix::process::geteuid().is_root() {
+        count(settings, &Delta::refused(error.cause()));
+    }
+}
+
+fn count(settings: &Settings, delta: &Delta) {
+    if let Err(error) = Counters::open(&settings.state_dir).and_then(|counters| counters.add(delta)) {
+        lost("this run is not counted", &error);
+    }
+}
+
+fn lost(what: &str, error: &Error) {
+    say([format!("rustbox: {what}: {}", escape_text(&chain(error)))]);
+}

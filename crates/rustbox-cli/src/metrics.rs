@@ -1,0 +1,49 @@
+//! `rustbox metrics`: what is counted and known, for Prometheus.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rustbox_health::{Counters, Exposition, Look, WorkerFacts, WorkerState, expose, look};
+
+use crate::config::Settings;
+use crate::error::CliError;
+use crate::output::{AtomicFile, print};
+
+/// Name of the file in node_exporter's directory.
+const FILE: &str = "rustbox.prom";
+
+/// Prints what is counted and known in the text format of Prometheus.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0, 2 the counters could not be read, 125 misuse or DIR cannot be written to.")]
+pub(crate) struct MetricsArgs {
+    /// Replaces DIR/rustbox.prom in one step instead, for node_exporter's textfile collector
+    #[arg(long, value_name = "DIR")]
+    textfile: Option<PathBuf>,
+}
+
+/// `rustbox metrics`.
+pub(crate) fn metrics(settings: &Settings, args: &MetricsArgs) -> Result<u8, CliError> {
+    let Exposition(text) = exposition(settings)?;
+    match &args.textfile {
+        None => print(&text)?,
+        Some(directory) => {
+            let failed = |source| CliError::Output { flag: "--textfile", source };
+            let file = AtomicFile::open(&directory.join(FILE)).map_err(failed)?;
+            file.write(text.as_bytes()).map_err(failed)?;
+        }
+    }
+    Ok(0)
+}
+
+fn exposition(settings: &Settings) -> Result<Exposition, CliError> {
+    let totals = Counters::read(&settings.state_dir).map_err(CliError::HealthUnknown)?;
+    let (found, _) = look(&settings.state_dir).map_err(CliError::HealthUnknown)?;
+    let state = match found {
+        Look::New => WorkerState::default(),
+        Look::Known(state) => *state,
+        Look::Damaged { problem } => rustbox_health::damaged_state(&problem).map_err(CliError::HealthUnknown)?,
+    };
+    let backend = rustbox_health::backend(settings.run.cgroup_backend, settings.cgroup_root.as_deref());
+    let facts = WorkerFacts { state: Some(&state), backend: &backend, version: env!("CARGO_PKG_VERSION") };
+    expose(&totals, &facts).map_err(CliError::HealthUnknown)
+}
