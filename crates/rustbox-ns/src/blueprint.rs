@@ -123,6 +123,13 @@ impl Blueprint {
         self.reads_back
     }
 
+    /// The number, in the init, of the pidfd of this process that it polls for the end of its supervisor:
+    /// `/proc/<pid>/fdinfo` tells whose it is.
+    #[must_use]
+    pub fn lifeline_number(&self) -> RawFd {
+        self.supervisor_pidfd.as_raw_fd()
+    }
+
     /// What operation `item` of the mount list is about, for error texts.
     #[must_use]
     pub fn mount_subject(&self, item: u32) -> &str {

@@ -98,7 +98,7 @@ impl Sandbox {
         let init = self.init.insert(init);
         watch::until_armed(context, init, &mut self.told, &blueprint, Instant::now() + ARM_LIMIT)?;
         context.tell(Event::Armed);
-        self.read_back(context)?;
+        self.read_back(context, &blueprint)?;
         let init = self.init.as_ref().ok_or_else(|| refused(Stage::Release, "the init is gone".to_owned()))?;
         let record = self.facts.marks(claim.record.clone(), init.process().pid());
         claim.lock.write_marks(context.host, &record).map_err(|error| failed(Stage::Lock)(&error))?;
@@ -108,7 +108,7 @@ impl Sandbox {
     }
 
     /// Asks the kernel whether what was ordered is so. A call that lied is found here.
-    fn read_back(&mut self, context: &Context<'_>) -> Result<(), Stop> {
+    fn read_back(&mut self, context: &Context<'_>, blueprint: &Blueprint) -> Result<(), Stop> {
         let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else {
             return Err(refused(Stage::ReadBack, "there is no box to read back".to_owned()));
         };
@@ -126,6 +126,7 @@ impl Sandbox {
         let names = planned_namespaces(context.plan);
         self.facts.read_namespaces(pid, &names)?;
         self.facts.read_guards(&self.told)?;
+        self.facts.read_lifeline(pid, blueprint)?;
         self.facts.read_audit_session(pid, &self.told)
     }
 }
@@ -168,7 +169,7 @@ impl Facts {
         Ok(())
     }
 
-    /// The two layers that tie the init's life to ours.
+    /// The signal that ties the init's life to ours.
     fn read_guards(&mut self, told: &Told) -> Result<(), Stop> {
         let Some(armed) = told.armed else {
             return Err(refused(Stage::Arm, "the init never said that it is armed".to_owned()));
@@ -179,8 +180,21 @@ impl Facts {
         }
         let signal = armed.pdeathsig.to_string();
         self.applied.push(applied("pdeathsig", "9", &signal, "prctl(PR_GET_PDEATHSIG) of the init"));
-        let lifeline = if cfg!(feature = "planted-no-death-guard") { "not polled" } else { "polled, supervisor alive" };
-        self.applied.push(applied("lifeline", "polled", lifeline, "poll(2) of the init on the supervisor's pidfd"));
+        Ok(())
+    }
+
+    /// The descriptor that the init polls must be a pidfd of this process. The init says that it is armed only after a
+    /// first poll of it.
+    fn read_lifeline(&mut self, pid: u32, blueprint: &Blueprint) -> Result<(), Stop> {
+        let path = format!("/proc/{pid}/fdinfo/{}", blueprint.lifeline_number());
+        let text = std::fs::read_to_string(&path).map_err(|error| failed(Stage::ReadBack)(&error))?;
+        let named = text.lines().find_map(|line| line.strip_prefix("Pid:")).map_or("nobody", str::trim);
+        let ours = std::process::id().to_string();
+        if named != ours {
+            let detail = format!("the init's life line is a pidfd of {named}, by {path}, and not of process {ours}");
+            return Err(refused(Stage::ReadBack, detail));
+        }
+        self.applied.push(applied("lifeline", &format!("pidfd of {ours}"), &format!("pidfd of {named}"), path));
         Ok(())
     }
 
