@@ -36,7 +36,7 @@ fn healthy() -> TempDir {
 fn state(dir: &Path) -> WorkerState {
     match look(dir).unwrap().0 {
         Look::Known(state) => *state,
-        other => panic!("{other:?}"),
+        other @ (Look::New | Look::Damaged { .. }) => panic!("{other:?}"),
     }
 }
 
