@@ -14,7 +14,7 @@ use rustbox_health::{
 use rustbox_supervisor::{Host, Places};
 use serde_json::json;
 
-pub(crate) use gate::{after_run, before_run, count_refusal};
+pub(crate) use gate::{after_audit, after_run, before_run, count_refusal};
 
 use crate::config::Settings;
 use crate::error::{COULD_NOT_LOOK, CliError};

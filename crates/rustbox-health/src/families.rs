@@ -38,7 +38,7 @@ const REASONS: &[&str] = &[
 const REFUSALS: &[&str] = &["quarantined", "control_missing", "other"];
 
 /// A box starts in milliseconds, and one that takes a second is worth a bucket.
-const SHORT: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const SHORT: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Payloads run for as long as they are allowed to.
 const LONG: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 

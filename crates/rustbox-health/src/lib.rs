@@ -41,7 +41,7 @@ pub use gate::{Admission, Refused, admit};
 pub use history::{Entry, History, What};
 pub use host_facts::{Backend, backend};
 pub use moment::Moment;
-pub use observe::{count_run, run_event};
+pub use observe::{audit_event, count_run, partial_audit_event, run_event};
 pub use recover::{Recovery, recover};
 pub use state::{Complaint, ComplaintKind, Quarantine, ReasonKind, Status, Stop, Suspicion, WorkerState};
 pub use step::step;

@@ -32,6 +32,35 @@ impl Event {
     }
 }
 
+/// What an audit tells the worker: violations as they were found, and everything else as it was left after the audit's
+/// own deeds.
+///
+/// An audit accuses a zombie only after two seconds, so each that it reports has been there that long.
+#[must_use]
+pub fn audit_event(findings: &[Finding], remaining: Option<&[Finding]>) -> Event {
+    let violations = findings.iter().filter(|finding| finding.kind.is_violation());
+    let rest = remaining.unwrap_or(findings).iter().filter(|finding| !finding.kind.is_violation());
+    Event::AuditEnded { sightings: violations.chain(rest).map(audited).collect() }
+}
+
+/// The same for an audit that looked for one box only: what it did not find may be there all the same.
+#[must_use]
+pub fn partial_audit_event(findings: &[Finding]) -> Event {
+    let violations = findings.iter().filter(|finding| finding.kind.is_violation());
+    Event::RunEnded { sightings: violations.map(audited).collect(), cleanup: Cleanup::Unknown }
+}
+
+fn audited(finding: &Finding) -> Sighting {
+    let thing = match (finding.process, &finding.path, &finding.box_id) {
+        (Some(process), _, _) => format!("{}:{}", process.pid, process.starttime_ticks),
+        (None, Some(path), _) => path.clone(),
+        (None, None, Some(id)) => id.to_string(),
+        (None, None, None) => finding.what.clone(),
+    };
+    let seen_for_ms = if finding.kind == FindingKind::ZombieDetected { 2000 } else { 0 };
+    Sighting { kind: finding.kind, key: format!("{}:{thing}", finding.kind), what: finding.what.clone(), seen_for_ms }
+}
+
 fn sighting(report: &RunReport, finding: &Finding) -> Sighting {
     let key = match finding.process {
         Some(process) => format!("{}:{}:{}", finding.kind, process.pid, process.starttime_ticks),
@@ -107,5 +136,24 @@ impl Delta {
         let mut delta = Self::default();
         delta.add(key(crate::families::REFUSED, reason));
         delta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_that_removed_what_is_stale_tells_of_the_violation_and_not_of_the_rest() {
+        let orphan = Finding::new(FindingKind::OrphanDetected, "a process".to_owned());
+        let stale = Finding::new(FindingKind::StaleState, "a directory".to_owned());
+        let found = [orphan, stale];
+        let kinds = |event| {
+            let Event::AuditEnded { sightings } = event else { return Vec::new() };
+            sightings.iter().map(|seen| seen.kind).collect::<Vec<_>>()
+        };
+        let (orphan, stale) = (FindingKind::OrphanDetected, FindingKind::StaleState);
+        assert_eq!(kinds(audit_event(&found, None)), [orphan, stale]);
+        assert_eq!(kinds(audit_event(&found, Some(&[]))), [orphan]);
     }
 }

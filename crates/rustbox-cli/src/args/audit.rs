@@ -8,7 +8,7 @@ const VERDICTS: &str = "\
 Looks at every process of the host at least twice, and accuses by kernel facts only: PID namespace,
 audit session, cgroup. Names and arguments are shown, and weigh nothing.
 Exit codes: 0 clean, 1 findings, 2 no verdict (it could not look everywhere), 125 misuse.
-With --kill the exit code tells what is left after it.";
+With --kill the exit code tells what is left after it. What was found counts for `rustbox health`.";
 
 /// Finds every process of a box that is not where it belongs, and whatever dead boxes left
 #[derive(Debug, Args)]
@@ -20,6 +20,9 @@ pub(crate) struct AuditArgs {
     /// Ends what was found, removes empty cgroups of dead boxes, and looks again
     #[arg(long)]
     pub(crate) kill: bool,
+    /// Leaves the worker as it is: else a violation quarantines it, and a stale record makes it unhealthy
+    #[arg(long)]
+    pub(crate) no_quarantine: bool,
     /// Only this box
     #[arg(long = "box", value_name = "ID")]
     pub(crate) box_id: Option<String>,

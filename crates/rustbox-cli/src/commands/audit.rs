@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustbox_audit::{AuditOptions, AuditReport, Incident, ProcRoot, Registry, Response, audit as look};
 use rustbox_core::{BoxId, FindingKind};
+use rustbox_health::{audit_event, partial_audit_event};
 use rustbox_supervisor::{Host, collect};
 
 use super::host;
@@ -12,6 +13,7 @@ use crate::args::AuditArgs;
 use crate::audited::registry;
 use crate::config::Settings;
 use crate::error::{CliError, chain};
+use crate::health::after_audit;
 use crate::output::{AtomicFile, print, print_styled, say};
 use crate::render::{self, escape_text};
 
@@ -40,6 +42,14 @@ pub(crate) fn audit(settings: &Settings, args: &AuditArgs) -> Result<u8, CliErro
         let again = look(&root, &mut read, &AuditOptions::default()).map_err(CliError::Audit)?;
         (report.verdict, report.exit_code) = (again.verdict, again.exit_code);
         report.remaining = Some(again.findings);
+    }
+    // A copy of a process directory says nothing of this worker.
+    if !args.no_quarantine && args.proc_root.is_none() {
+        let event = match only {
+            None => audit_event(&report.findings, report.remaining.as_deref()),
+            Some(_) => partial_audit_event(&report.findings),
+        };
+        after_audit(settings, &event);
     }
     if let Some((file, form)) = incident {
         write_report(&file, form, &report)?;

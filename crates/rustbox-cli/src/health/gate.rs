@@ -1,7 +1,7 @@
 //! What a run asks before it begins, and tells when it has ended.
 
 use rustbox_core::RunReport;
-use rustbox_health::{Admission, Counters, Delta, Error, Store, WorkerState, admit, count_run, run_event};
+use rustbox_health::{Admission, Counters, Delta, Error, Event, Store, WorkerState, admit, count_run, run_event};
 
 use crate::config::Settings;
 use crate::error::{CliError, chain};
@@ -22,16 +22,24 @@ pub(crate) fn after_run(settings: &Settings, before: Option<&WorkerState>, repor
     let event = run_event(report);
     let is_clear = before.is_none_or(|state| state.failed_cleanup_count == 0 && state.complaints.is_empty());
     if !(event.is_ordinary() && is_clear) {
-        let updated = Store::open(&settings.state_dir).and_then(|store| store.update(&event, "rustbox run"));
-        match updated {
-            Ok(updated) if updated.state.quarantine.is_some() => {
-                say(["rustbox: THE WORKER IS QUARANTINED: see `rustbox health`".to_owned()]);
-            }
-            Ok(_) => {}
-            Err(error) => lost("the worker's state could not be written", &error),
-        }
+        tell(settings, &event, "rustbox run");
     }
     count(settings, &count_run(report));
+}
+
+/// Tells the worker what an audit found. The report is delivered whatever becomes of this.
+pub(crate) fn after_audit(settings: &Settings, event: &Event) {
+    tell(settings, event, "rustbox audit");
+}
+
+fn tell(settings: &Settings, event: &Event, command: &str) {
+    match Store::open(&settings.state_dir).and_then(|store| store.update(event, command)) {
+        Ok(updated) if updated.state.quarantine.is_some() => {
+            say(["rustbox: THE WORKER IS QUARANTINED: see `rustbox health`".to_owned()]);
+        }
+        Ok(_) => {}
+        Err(error) => lost("the worker's state could not be written", &error),
+    }
 }
 
 /// Counts a run that was refused.

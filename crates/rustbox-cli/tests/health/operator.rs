@@ -224,3 +224,20 @@ fn every_metric_is_there_before_anything_happened() {
     assert!(text.contains("rustbox_execution_duration_seconds_count 1\n"), "{text}");
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "and no temporary file beside it");
 }
+
+// D21: what an audit finds counts, unless it is told to look without consequence.
+#[test]
+fn an_audit_that_finds_a_dead_box_makes_the_worker_unhealthy_until_it_is_gone() {
+    let sandbox = Sandbox::new();
+    stale_record(&sandbox, "dead-three");
+    assert_eq!(sandbox.rustbox(["audit", "--no-quarantine"]).code, Some(1));
+    assert_eq!(health(&sandbox)["status"], "healthy");
+    let said = sandbox.rustbox(["audit"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let view = health(&sandbox);
+    assert_eq!((&view["status"], &view["complaints"][0]["kind"]), (&"unhealthy".into(), &"stale_state".into()));
+    assert_eq!(sandbox.rustbox(["run", "--", "true"]).code, Some(0), "unhealthy is not quarantined");
+    let said = sandbox.rustbox(["health", "--recover"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(health(&sandbox)["status"], "healthy");
+}
