@@ -140,7 +140,9 @@ fn verify_clean(settings: &Settings, form: Option<JsonForm>) -> Result<u8, CliEr
 
 /// Names what is left, and returns the exit code for it.
 fn name_left(survey: &Survey) -> u8 {
-    let left = survey.left.iter().map(|left| format!("rustbox: left: {} {}", left.what, escape_text(&left.which)));
+    // Keys accuse nobody, and are in the full JSON.
+    let left = survey.left.iter().filter(|left| left.what != "keyring");
+    let left = left.map(|left| format!("rustbox: left: {} {}", left.what, escape_text(&left.which)));
     let unseen = survey.unseen.iter().map(|what| format!("rustbox: could not look: {}", escape_text(what)));
     say(left.chain(unseen));
     match survey.cleanliness() {

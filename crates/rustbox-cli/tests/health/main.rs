@@ -7,3 +7,4 @@ mod sandbox;
 
 mod many;
 mod operator;
+mod runbooks;

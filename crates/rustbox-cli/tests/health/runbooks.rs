@@ -1,0 +1,78 @@
+//! Every command of a runbook exists, with each of its flags.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::sandbox::Sandbox;
+
+fn below_root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// Lines of all blocks that are marked as commands.
+fn command_lines() -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(below_root("docs/runbooks")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for block in text.split("```sh\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            lines.extend(block.lines().map(|line| (name.clone(), line.to_owned())));
+        }
+    }
+    lines
+}
+
+/// The words of each call of rustbox in a line, without the name.
+fn calls(line: &str) -> Vec<Vec<&str>> {
+    let parts = line.split(['|', '&', ';', '(', ')']).map(str::trim);
+    let words = parts.map(|part| part.split_ascii_whitespace().collect::<Vec<_>>());
+    words.filter(|words| words.first() == Some(&"rustbox")).map(|words| words[1..].to_vec()).collect()
+}
+
+#[test]
+fn every_command_of_a_runbook_exists_with_its_flags() {
+    let sandbox = Sandbox::new();
+    let mut checked = 0;
+    for (page, line) in command_lines() {
+        for words in calls(&line) {
+            // What follows a command's `--` is the payload's, and what stands in quotes is text.
+            let words: Vec<&str> = words.into_iter().take_while(|word| *word != "--").collect();
+            let verbs = ["health", "run", "audit", "ps", "kill", "cleanup", "doctor", "metrics", "tree", "cgroup-root"];
+            let verb = words.iter().find(|word| verbs.contains(word)).unwrap_or_else(|| panic!("{page}: {line}"));
+            let help = sandbox.rustbox([*verb, "--help"]);
+            assert_eq!(help.code, Some(0), "{page}: {line}");
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                let name = flag.split('=').next().unwrap();
+                assert!(help.stdout.contains(name), "{page}: {line}: no {name} in {}", help.stdout);
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 40, "only {checked} calls were found: the blocks are not marked any more");
+}
+
+#[test]
+fn every_script_of_a_runbook_is_shipped_and_every_page_is_linked() {
+    let scripts: BTreeSet<String> = std::fs::read_dir(below_root("packaging/scripts"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    let named: BTreeSet<String> = command_lines()
+        .iter()
+        .flat_map(|(_, line)| line.split_ascii_whitespace())
+        .filter(|word| word.ends_with(".sh"))
+        .map(|word| word.rsplit('/').next().unwrap().to_owned())
+        .collect();
+    assert!(named.len() >= 3, "{named:?}");
+    assert!(named.is_subset(&scripts), "{named:?} of {scripts:?}");
+    let rules = std::fs::read_to_string(below_root("packaging/prometheus/rustbox.rules.yml")).unwrap();
+    let index = std::fs::read_to_string(below_root("docs/runbooks/README.md")).unwrap();
+    let urls: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
+    assert_eq!(urls.len(), rules.matches("- alert: ").count(), "each alert has its page");
+    for url in urls {
+        assert!(below_root(url).is_file(), "{url}");
+        assert!(index.contains(url.rsplit('/').next().unwrap()), "{url} is not in the index");
+    }
+}
