@@ -241,3 +241,41 @@ fn an_audit_that_finds_a_dead_box_makes_the_worker_unhealthy_until_it_is_gone() 
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(health(&sandbox)["status"], "healthy");
 }
+
+// S03, S42, S45, D21: a process that left its cgroup is found from outside, and nothing runs after that.
+#[test]
+fn a_process_that_was_moved_out_of_its_cgroup_quarantines_the_worker() {
+    use std::io::{BufRead, BufReader};
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command();
+    command.args(["run", "--box-id", "moved-one", "--code", "echo up; exec sleep 1000"]);
+    let mut running = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    let boxes = json(&sandbox.rustbox(["ps", "--json"]));
+    let listed = boxes["boxes"].as_array().unwrap().iter().find(|listed| listed["box_id"] == "moved-one").unwrap();
+    let is_init = |process: &&Value| process["comm"] == "rustbox-init";
+    let payload = listed["processes"].as_array().unwrap().iter().find(|process| !is_init(process)).unwrap();
+    for root in sandbox.rustbox(["cgroup-root"]).stdout.lines() {
+        std::fs::write(PathBuf::from(root).join("cgroup.procs"), payload["pid"].to_string()).unwrap();
+    }
+    let said = sandbox.rustbox(["audit", "--box", "moved-one", "--json"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let view = health(&sandbox);
+    assert_eq!(
+        (&view["status"], &view["quarantine_reason"]),
+        (&"quarantined".into(), &"orphan_process_detected".into())
+    );
+    assert_eq!(view["recurrence"], 1);
+    assert_eq!(sandbox.rustbox(["run", "--", "true"]).code, Some(120));
+    // The same process, seen again, is not a second violation.
+    sandbox.rustbox(["audit", "--box", "moved-one"]);
+    assert_eq!(health(&sandbox)["recurrence"], 1);
+    assert_eq!(sandbox.rustbox(["kill", "moved-one"]).code, Some(0));
+    running.wait().unwrap();
+    let metrics = sandbox.rustbox(["metrics"]).stdout;
+    assert!(metrics.contains("rustbox_worker_quarantined_total{reason=\"orphan_process_detected\"} 1\n"), "{metrics}");
+    assert_eq!(sandbox.rustbox(["health", "--recover"]).code, Some(0));
+    assert_eq!(health(&sandbox)["status"], "quarantined", "S50: a person lifts it");
+}
