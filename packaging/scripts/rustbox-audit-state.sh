@@ -1,6 +1,6 @@
 #!/bin/sh
 # Counts everything that dead boxes left. Exit codes: rustbox health --verify-clean.
 set -eu
-PATH=/usr/local/bin:/usr/bin:/bin
+PATH=/usr/local/bin/:/usr/bin:/bin
 export PATH
 exec rustbox health --verify-clean --json=full

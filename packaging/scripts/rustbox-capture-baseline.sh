@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints what boxes could change on this host, sorted: two outputs can be compared with diff.
 set -eu
-PATH=/usr/local/bin:/usr/bin:/bin
+PATH=/usr/local/bin/:/usr/bin:/bin
 export PATH
 state=${RUSTBOX_STATE_DIR:-/var/lib/rustbox}
 runtime=${RUSTBOX_RUNTIME_DIR:-/run/rustbox}

@@ -1,7 +1,7 @@
 //! Puts what is shipped where a system looks for it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,7 +29,25 @@ const COMPLETIONS: &[(&str, &str)] = &[
     ("fish", "share/fish/vendor_completions.d/rustbox.fish"),
 ];
 
-/// Builds the program, and installs it with its second name, manual pages and completions.
+/// Files of the repository that are installed as they are: a directory, the ending of what is taken from it, where it goes,
+/// and its mode. Below the prefix, but for what the system looks for in one place only.
+struct Shipped {
+    from: &'static str,
+    ending: &'static str,
+    to: &'static str,
+    mode: u32,
+}
+
+const SHIPPED: &[Shipped] = &[
+    Shipped { from: "packaging/scripts", ending: "sh", to: "bin", mode: 0o755 },
+    Shipped { from: "packaging/systemd", ending: "service", to: "lib/systemd/system", mode: 0o644 },
+    Shipped { from: "packaging/systemd", ending: "timer", to: "lib/systemd/system", mode: 0o644 },
+    Shipped { from: "packaging/tmpfiles.d", ending: "conf", to: "lib/tmpfiles.d", mode: 0o644 },
+    Shipped { from: "packaging/prometheus", ending: "yml", to: "share/rustbox/prometheus", mode: 0o644 },
+    Shipped { from: "docs/runbooks", ending: "md", to: "share/doc/rustbox/runbooks", mode: 0o644 },
+];
+
+/// Builds the program, and installs it with its second name, manual pages, completions, scripts, units, rules and runbooks.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let binary = workspace.release_binary()?;
     let prefix = below(&arguments.destdir, &arguments.prefix)?;
@@ -44,7 +62,42 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         directory(path.parent().unwrap_or(&prefix), "")?;
         replace(&path, |target| fs::write(target, &script))?;
     }
+    let paths = Replacement { written: PACKAGED_BIN, now: format!("{}/bin/", arguments.prefix.display()) };
+    for shipped in SHIPPED {
+        copy_shipped(&workspace.root, &prefix, shipped, &paths)?;
+    }
     println!("installed below {}", prefix.display());
+    Ok(())
+}
+
+/// Where the units and scripts say that the program is.
+const PACKAGED_BIN: &str = "/usr/local/bin/";
+
+/// A path in a text, and what stands for it under another prefix.
+struct Replacement {
+    written: &'static str,
+    now: String,
+}
+
+/// Units and scripts name the program by its path, since neither may rely on a caller's PATH.
+fn copy_shipped(root: &Path, prefix: &Path, shipped: &Shipped, paths: &Replacement) -> Result<()> {
+    let from = root.join(shipped.from);
+    let to = directory(prefix, shipped.to)?;
+    let mut copied = 0;
+    for entry in fs::read_dir(&from).with_context(|| format!("list {}", from.display()))? {
+        let path = entry.with_context(|| format!("list {}", from.display()))?.path();
+        let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|e| e == shipped.ending)) else {
+            continue;
+        };
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let text = text.replace(paths.written, &paths.now);
+        let mode = fs::Permissions::from_mode(shipped.mode);
+        replace(&to.join(name), |target| fs::write(target, &text).and_then(|()| fs::set_permissions(target, mode)))?;
+        copied += 1;
+    }
+    if copied == 0 {
+        bail!("{} has no *.{}: what is to be shipped moved", from.display(), shipped.ending);
+    }
     Ok(())
 }
 
@@ -81,6 +134,24 @@ mod tests {
         assert_eq!(below(Path::new("/tmp/package"), Path::new("/usr"))?, Path::new("/tmp/package/usr"));
         assert_eq!(below(Path::new("/"), Path::new("/usr/local"))?, Path::new("/usr/local"));
         assert!(below(Path::new("/"), Path::new("usr")).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_shipped_is_there_runs_and_names_the_program_where_it_is() -> Result<()> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let package = std::env::temp_dir().join(format!("rustbox-install-{}", std::process::id()));
+        let paths = Replacement { written: PACKAGED_BIN, now: "/opt/rustbox/bin/".to_owned() };
+        for shipped in SHIPPED {
+            copy_shipped(&root, &package, shipped, &paths)?;
+        }
+        let unit = fs::read_to_string(package.join("lib/systemd/system/rustbox.service"))?;
+        let script = package.join("bin/rustbox-cleanup-all.sh");
+        let mode = fs::metadata(&script)?.permissions().mode();
+        fs::remove_dir_all(&package)?;
+        assert!(unit.contains("ExecStart=/opt/rustbox/bin/rustbox health --recover"), "{unit}");
+        assert!(!unit.contains(PACKAGED_BIN), "{unit}");
+        assert_eq!(mode & 0o777, 0o755);
         Ok(())
     }
 }
