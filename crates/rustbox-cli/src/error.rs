@@ -74,6 +74,17 @@ pub(crate) enum CliError {
     /// The worker's state cannot be read or written: exit code 2.
     #[error("the worker's state{}", said_of_rights())]
     HealthUnknown(#[source] rustbox_health::Error),
+    /// The address of `metrics --listen` cannot be used.
+    #[error("--listen {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// Capabilities that are not needed cannot be given up: better not to serve.
+    #[error("give up capabilities")]
+    Capabilities(#[source] caps::errors::CapsError),
     /// The status descriptor cannot be written.
     #[error("--status-fd: write the last line")]
     StatusFd(#[source] std::io::Error),

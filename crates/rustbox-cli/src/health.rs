@@ -121,6 +121,13 @@ fn show(settings: &Settings, form: Option<JsonForm>) -> Result<u8, CliError> {
     Ok(if health.status == object::UNKNOWN { COULD_NOT_LOOK } else { 0 })
 }
 
+/// Whether runs are admitted, and the object of `rustbox health` with it; none when that is not known.
+pub(crate) fn view(settings: &Settings) -> Result<(Option<bool>, String), CliError> {
+    let health = read(settings);
+    let text = serde_json::to_string(&health).map_err(CliError::Json)?;
+    Ok((health.can_accept_submissions, text))
+}
+
 /// What can be said of this worker, without changing anything.
 fn read(settings: &Settings) -> Health {
     let backend = rustbox_health::backend(settings.run.cgroup_backend, settings.cgroup_root.as_deref());

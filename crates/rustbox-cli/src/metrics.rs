@@ -1,5 +1,8 @@
 //! `rustbox metrics`: what is counted and known, for Prometheus.
 
+mod serve;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,17 +15,29 @@ use crate::output::{AtomicFile, print};
 /// Name of the file in node_exporter's directory.
 const FILE: &str = "rustbox.prom";
 
+const HELP: &str = "\
+--listen serves /metrics, and /healthz: 200 while runs are admitted, 503 while they are refused or that is not known. It gives
+up every capability before it answers, and needs none: what it reads belongs to root.
+Exit codes: 0, 2 the counters could not be read, 125 misuse, DIR cannot be written to or ADDRESS cannot be listened on.";
+
 /// Prints what is counted and known in the text format of Prometheus.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0, 2 the counters could not be read, 125 misuse or DIR cannot be written to.")]
+#[command(after_help = HELP)]
 pub(crate) struct MetricsArgs {
     /// Replaces DIR/rustbox.prom in one step instead, for node_exporter's textfile collector
     #[arg(long, value_name = "DIR")]
     textfile: Option<PathBuf>,
+    /// Serves them over HTTP until it is ended [default address: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9090")]
+    #[arg(conflicts_with = "textfile")]
+    listen: Option<SocketAddr>,
 }
 
 /// `rustbox metrics`.
 pub(crate) fn metrics(settings: &Settings, args: &MetricsArgs) -> Result<u8, CliError> {
+    if let Some(address) = args.listen {
+        return serve::serve(settings, address);
+    }
     let Exposition(text) = exposition(settings)?;
     match &args.textfile {
         None => print(&text)?,

@@ -111,12 +111,13 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         result => result.map_err(|source| Error::Open { path: path.to_owned(), source })?,
     };
     let failed = |source| Error::Read { path: path.to_owned(), source };
-    let owner = file.metadata().map_err(failed)?.uid();
-    if owner != rustix::process::geteuid().as_raw() {
+    let found = file.metadata().map_err(failed)?;
+    if found.uid() != rustix::process::geteuid().as_raw() {
         let problem = "belongs to somebody else; it must belong to the user that runs rustbox";
         return Err(Error::Untrusted { path: path.to_owned(), problem });
     }
-    let mut bytes = Vec::new();
+    let room = found.len().min(WorkerState::MAX_BYTES) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
     file.take(WorkerState::MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(bytes))
 }

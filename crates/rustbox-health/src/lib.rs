@@ -46,3 +46,7 @@ pub use recover::{Recovery, recover};
 pub use state::{Complaint, ComplaintKind, Quarantine, ReasonKind, Status, Stop, Suspicion, WorkerState};
 pub use step::step;
 pub use store::{Look, Store, Updated, damaged_state, look};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -8,3 +8,4 @@ mod sandbox;
 mod many;
 mod operator;
 mod runbooks;
+mod served;
