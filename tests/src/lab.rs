@@ -41,6 +41,12 @@ impl Lab {
         Self { directory, prefix: format!("t{}-{name}", std::process::id()), count: AtomicU32::new(0) }
     }
 
+    /// How every box id of this lab begins.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Where this lab's boxes keep their records.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {

@@ -1,5 +1,7 @@
 //! The incident report, from fixed data, with a payload that tries to write it.
 
+#![expect(clippy::unwrap_used, reason = "fixed data of a test")]
+
 use rustbox_audit::{Action, ActionOutcome, ActionResult, AuditReport, Incident, Verdict};
 use rustbox_core::{Finding, FindingKind, ProcessKey, RootCause};
 

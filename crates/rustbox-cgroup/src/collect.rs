@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustbox_core::BoxId;
-use rustix::fs::{Dir as Listing, FileType, FlockOperation, Mode, flock, mkdirat};
+use rustix::fs::{Dir as Listing, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat};
 use rustix::io::Errno;
 
 use crate::create::open_dir;
@@ -37,7 +37,10 @@ impl Hierarchies {
         let mut boxes = BTreeSet::new();
         for root in self.layout.all().into_iter().filter_map(|i| self.layout.roots.get(i)) {
             let failed = |e: Errno| Error::ListDir { path: root.path.clone(), source: e.into() };
-            for entry in Listing::read_from(root.dir()?).map_err(failed)? {
+            // The root's own descriptor is O_PATH, which cannot be listed.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let listed = openat(root.dir()?, ".", flags, Mode::empty()).and_then(Listing::new);
+            for entry in listed.map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 if entry.file_type() == FileType::Directory
                     && let Some(id) = entry.file_name().to_str().ok().and_then(BoxId::from_cgroup_name)

@@ -19,8 +19,8 @@ use crate::error::{Error, RemoveError};
 use crate::group::{BoxCgroup, Files, Origin};
 use crate::hierarchies::{Hierarchies, host_has_swap, swap_missing};
 use crate::layout::{Control, ControlSet, Layout, Root, Version, wanted};
-use crate::wait::pause;
 use crate::plan::{Absent, Setting, settings};
+use crate::wait::pause;
 
 impl Hierarchies {
     /// Makes the box's directories, locks them, writes the limits and reads every one back.
@@ -151,11 +151,12 @@ impl Layout {
         if controllers.is_empty() {
             return Ok(());
         }
-        dir.write(SUBTREE_CONTROL, &controllers).map_err(|error| match error {
-            Error::WriteAttr { path, value, source, .. } => {
+        dir.write(SUBTREE_CONTROL, &controllers).map_err(|error| {
+            if let Error::WriteAttr { path, value, source, .. } = error {
                 Error::EnableControllers { path, controllers: value, source }
+            } else {
+                error
             }
-            other => other,
         })?;
         tracing::info!(root = %root.path.display(), controllers, "enabled cgroup controllers for boxes");
         Ok(())

@@ -160,7 +160,7 @@ fn open_v2(path: PathBuf) -> Result<Root, Error> {
     Ok(closed.with_controllers(controllers))
 }
 
-fn read_mountinfo() -> Result<Vec<u8>, Error> {
+pub(crate) fn read_mountinfo() -> Result<Vec<u8>, Error> {
     use std::io::Read as _;
     let failed = |source| Error::ReadMountinfo { source };
     let file = std::fs::File::open("/proc/self/mountinfo").map_err(failed)?;

@@ -15,6 +15,7 @@ mod mountinfo;
 mod oom;
 mod parse;
 mod plan;
+mod probe;
 mod remove;
 mod wait;
 
@@ -25,4 +26,5 @@ pub use freeze::Freeze;
 pub use group::{BoxCgroup, Watch};
 pub use hierarchies::Hierarchies;
 pub use kill::KillMethod;
+pub use probe::{Probe, Verdict};
 pub use wait::Emptied;

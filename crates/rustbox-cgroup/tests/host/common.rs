@@ -9,12 +9,12 @@ use rustbox_cgroup::{BoxCgroup, Emptied, Hierarchies};
 use rustbox_core::{BoxId, ByteSize, CgroupBackend, Limits, MemoryMax, Mode, PidsMax, ResourceLimits};
 
 /// Longest wait of any test.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs a claim on every backend that this host has, and says loudly which it could not run on.
 ///
 /// With RUSTBOX_CI=1 a host without any is a failure.
-pub fn on_each_backend(claim: impl Fn(&Hierarchies)) {
+pub(crate) fn on_each_backend(claim: impl Fn(&Hierarchies)) {
     let mut held_on = Vec::new();
     for backend in [CgroupBackend::Hybrid, CgroupBackend::V1, CgroupBackend::V2] {
         match usable(backend) {
@@ -42,14 +42,14 @@ fn usable(backend: CgroupBackend) -> Result<Hierarchies, String> {
 }
 
 /// An id that no other test has.
-pub fn fresh_id(test: &str) -> BoxId {
+pub(crate) fn fresh_id(test: &str) -> BoxId {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
     format!("test-{test}-{}", BoxId::from_random(random)).parse().expect("a valid id")
 }
 
 /// 64 MiB, 60 tasks and the init, nothing else.
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         memory: MemoryMax::new(ByteSize(64 << 20)).expect("above the least"),
         pids: PidsMax::new(60).expect("above 0"),
@@ -71,29 +71,31 @@ pub fn limits() -> Limits {
 }
 
 /// A box that is killed and removed when the test ends, however it ends.
-pub struct Box {
-    pub group: Option<BoxCgroup>,
+pub(crate) struct Box {
+    pub(crate) group: Option<BoxCgroup>,
+    hierarchies: Hierarchies,
+    id: BoxId,
     children: Vec<Child>,
 }
 
 impl Box {
-    pub fn create(hierarchies: &Hierarchies, test: &str, limits: &Limits) -> Self {
-        let group = hierarchies.create(&fresh_id(test), limits, Mode::Strict).expect("a box");
-        Self { group: Some(group), children: Vec::new() }
+    pub(crate) fn create(hierarchies: &Hierarchies, test: &str, limits: &Limits) -> Self {
+        Self::create_as(hierarchies, &fresh_id(test), limits)
     }
 
-    pub fn adopt(group: BoxCgroup) -> Self {
-        Self { group: Some(group), children: Vec::new() }
+    pub(crate) fn create_as(hierarchies: &Hierarchies, id: &BoxId, limits: &Limits) -> Self {
+        let group = hierarchies.create(id, limits, Mode::Strict).expect("a box");
+        Self { group: Some(group), hierarchies: hierarchies.clone(), id: id.clone(), children: Vec::new() }
     }
 
-    pub fn group(&self) -> &BoxCgroup {
+    pub(crate) fn group(&self) -> &BoxCgroup {
         self.group.as_ref().expect("not removed yet")
     }
 
     /// Starts a shell that waits for a line, makes it a member of every directory, and lets it run `script`.
     ///
     /// Attaching from outside, by path: what the library gives for it is made for an init that attaches itself.
-    pub fn run(&mut self, script: &str) -> u32 {
+    pub(crate) fn run(&mut self, script: &str) -> u32 {
         let mut child = Command::new("/bin/sh")
             .args(["-c", &format!("read go; {script}")])
             .stdin(Stdio::piped())
@@ -112,14 +114,14 @@ impl Box {
     }
 
     /// Reaps what [`Self::run`] started. Only after a kill, or for scripts that end.
-    pub fn reap(&mut self) {
+    pub(crate) fn reap(&mut self) {
         for mut child in self.children.drain(..) {
             let _status = child.wait();
         }
     }
 
     /// Removes the box; it must be empty.
-    pub fn remove(mut self) {
+    pub(crate) fn remove(mut self) {
         self.reap();
         let paths = self.group().paths();
         self.group.take().expect("not removed yet").remove(DEADLINE).expect("removed");
@@ -131,19 +133,19 @@ impl Box {
 
 impl Drop for Box {
     fn drop(&mut self) {
-        let Some(group) = self.group.take() else { return };
-        let _killed = group.kill();
-        for child in &mut self.children {
-            let _status = child.wait();
+        let found = || self.hierarchies.open_existing(&self.id).ok().flatten();
+        if let Some(group) = self.group.take().or_else(found) {
+            let _killed = group.kill();
+            self.reap();
+            let emptied = group.wait_empty(DEADLINE);
+            let _removed = group.remove(DEADLINE);
+            assert!(std::thread::panicking() || emptied.is_ok_and(|e| e.is_empty()), "the box could not be emptied");
         }
-        let emptied = group.wait_empty(DEADLINE);
-        let _removed = group.remove(DEADLINE);
-        assert!(std::thread::panicking() || emptied.is_ok_and(|e| e.is_empty()), "the box could not be emptied");
     }
 }
 
 /// Waits until a file's text fulfils a condition.
-pub fn wait_until(what: &str, path: &Path, condition: impl Fn(&str) -> bool) {
+pub(crate) fn wait_until(what: &str, path: &Path, condition: impl Fn(&str) -> bool) {
     let start = std::time::Instant::now();
     while !condition(&std::fs::read_to_string(path).unwrap_or_default()) {
         assert!(start.elapsed() < DEADLINE, "{what}: {}", path.display());
@@ -152,6 +154,6 @@ pub fn wait_until(what: &str, path: &Path, condition: impl Fn(&str) -> bool) {
 }
 
 /// The deadline has not passed.
-pub fn assert_empty(emptied: Emptied) {
+pub(crate) fn assert_empty(emptied: Emptied) {
     assert!(emptied.is_empty(), "{emptied:?}");
 }

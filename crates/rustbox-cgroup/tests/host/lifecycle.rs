@@ -1,10 +1,8 @@
 //! What holds from the making of a box's cgroups to their removal.
 
-mod common;
-
-use common::{Box, DEADLINE, assert_empty, fresh_id, limits, on_each_backend};
+use crate::common::{Box, DEADLINE, assert_empty, fresh_id, limits, on_each_backend};
 use rustbox_cgroup::{BoxCgroup, Error, KillMethod};
-use rustbox_core::{CgroupBackend, Mode};
+use rustbox_core::CgroupBackend;
 
 #[test]
 fn limits_are_confirmed_by_the_kernel() {
@@ -19,9 +17,8 @@ fn limits_are_confirmed_by_the_kernel() {
                 assert_eq!(in_file.trim_end(), applied.read_back, "{applied:?}");
             }
         }
-        let value = |name: &str| {
-            a_box.group().applied().iter().find(|a| a.control == name).map(|a| a.read_back.clone())
-        };
+        let value =
+            |name: &str| a_box.group().applied().iter().find(|a| a.control == name).map(|a| a.read_back.clone());
         assert_eq!(value("memory").as_deref(), Some("67108864"));
         assert_eq!(value("pids").as_deref(), Some("61"));
         assert!(value("cpu_accounting").is_some());
@@ -36,7 +33,7 @@ fn the_plan_names_what_create_makes() {
     on_each_backend(|hierarchies| {
         let id = fresh_id("plan");
         let plan = BoxCgroup::plan_paths(hierarchies, &id, &limits());
-        let a_box = Box::adopt(hierarchies.create(&id, &limits(), Mode::Strict).unwrap());
+        let a_box = Box::create_as(hierarchies, &id, &limits());
         assert_eq!(plan, a_box.group().paths());
         assert_eq!(plan[0].parent(), hierarchies.roots().first().map(std::path::PathBuf::as_path));
         a_box.remove();
@@ -75,7 +72,7 @@ fn fifty_sleepers_are_killed_and_nothing_is_left() {
         let mut a_box = Box::create(hierarchies, "fifty", &limits());
         a_box.run("i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i+1)); done; wait");
         let procs = a_box.group().paths()[0].join("cgroup.procs");
-        common::wait_until("51 members", &procs, |text| text.lines().count() == 51);
+        crate::common::wait_until("51 members", &procs, |text| text.lines().count() == 51);
         assert_eq!(a_box.group().pids_current(), Some(51));
         let method = a_box.group().kill().unwrap();
         assert_eq!(method == KillMethod::CgroupKill, hierarchies.backend() != CgroupBackend::V1, "{method:?}");
