@@ -22,6 +22,7 @@ mod payload;
 mod pen;
 mod pidfd;
 mod process;
+pub mod proof;
 mod random;
 mod residue;
 mod skip;
