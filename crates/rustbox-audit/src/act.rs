@@ -109,6 +109,7 @@ fn end_processes(
         }
     }
     let mut results: BTreeMap<(BoxId, ProcessKey), (ActionOutcome, String)> = BTreeMap::new();
+    let mut signalled = Vec::new();
     for _ in 0..ROUNDS_MAX {
         if accused.is_empty() {
             break;
@@ -117,10 +118,9 @@ fn end_processes(
         let snapshot = ProcSnapshot::take(root, &registry)?;
         let look = Look { registry: registry.into(), snapshot };
         let targets = targets(&look, &accused);
-        if targets.is_empty() {
+        if targets.is_empty() && signalled.is_empty() {
             break;
         }
-        let mut signalled = Vec::new();
         for (box_id, process) in targets {
             // A mate of an accused process of an owned box is accused by being outside in two rounds.
             let name = (box_id, process.key);
@@ -139,7 +139,7 @@ fn end_processes(
                 }
             }
         }
-        for ended in wait(signalled, deadline) {
+        for ended in wait(&mut signalled, deadline) {
             results.insert(ended, (ActionOutcome::Done, "ended by SIGKILL".to_owned()));
         }
         if Instant::now() >= deadline {
@@ -196,7 +196,7 @@ fn may_be_ended(look: &Look, marks: &BoxMarks, found: &Attribution, process: &Pr
         && !is_exempt
         && process.key.pid > 1
         && !process.stat.is_kernel_thread()
-        && process.life == Life::Alive
+        && process.life != Life::Zombie
 }
 
 /// Why no signal was sent.
@@ -249,8 +249,8 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     poll(&mut ready, Some(&now)) != Ok(0)
 }
 
-/// Waits until all have ended, or the round or the deadline is over; returns those that have.
-fn wait(mut signalled: Vec<Signalled>, deadline: Instant) -> Vec<(BoxId, ProcessKey)> {
+/// Waits until all have ended, or the round or the deadline is over; takes out and returns those that have.
+fn wait(signalled: &mut Vec<Signalled>, deadline: Instant) -> Vec<(BoxId, ProcessKey)> {
     let until = deadline.min(Instant::now() + ROUND_WAIT);
     let mut ended = Vec::new();
     while !signalled.is_empty() {

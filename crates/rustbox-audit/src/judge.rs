@@ -96,7 +96,7 @@ impl Case<'_> {
 
     /// Something that is a gap when it lasts, and nothing when it does not. What runs nothing any more hides nothing.
     fn lasting_gap(&self, what: String) -> Judgement {
-        if !self.is_there || self.last.process.life != Life::Alive {
+        if !self.is_there || matches!(self.last.process.life, Life::Dying | Life::Zombie) {
             return Judgement::Fine;
         }
         if self.lives() < 2 {
@@ -176,6 +176,7 @@ fn judge_unowned(case: &Case<'_>, marks: &BoxMarks) -> Judgement {
     match case.last.process.life {
         Life::Zombie => judge_zombie(case, marks),
         Life::Dying if case.lasted() < case.patience.zombie => case.unsettled("is dying"),
+        Life::Newborn => case.unsettled("is being born in a box that nobody owns"),
         Life::Alive if case.lives() < 2 => case.unsettled("is alive in a box that nobody owns, seen once"),
         Life::Alive | Life::Dying => {
             let why = if closed { "after its cleanup was reported done" } else { "and nobody owns the box" };

@@ -9,8 +9,9 @@
 //! candidates:      stat, status, cgroup, exe, cmdline, stat again
 //! ```
 //!
-//! The second `stat` is what makes the cgroup text believable: on cgroup v1 it reads `/` as soon as the
-//! task exits, so only a text that was read *before* a `stat` without `PF_EXITING` tells a place.
+//! The two `stat` are what makes the cgroup text believable. A task reads `/` before it is put into its cgroups, so
+//! only a text that was read *after* a `stat` of a task that has run tells a place; and on cgroup v1 it reads `/` as soon
+//! as the task exits, so only a text that was read *before* a `stat` without `PF_EXITING` does.
 
 use rustbox_core::ProcessKey;
 
@@ -178,6 +179,11 @@ fn read_detail(
         } else {
             cgroup = living;
         }
+    }
+    if life == Life::Alive && status.kill_is_pending {
+        life = Life::Dying;
+    } else if life == Life::Alive && !first.has_run {
+        life = Life::Newborn;
     }
     Ok(ProcessSeen {
         key: ProcessKey { pid, starttime_ticks: stat.starttime_ticks },

@@ -80,9 +80,12 @@ pub struct ProcessSeen {
 /// How much of a process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Life {
+    /// It is not seen to have run yet. A task is listed before it is put into its cgroups (`cgroup_post_fork` in
+    /// kernel/cgroup/cgroup.c), so that its cgroup may read `/`.
+    Newborn,
     /// Some thread of it runs, and was not on its way out when its cgroup had been read.
     Alive,
-    /// It is on its way out: it runs no code of its own any more, and its cgroup may read `/`.
+    /// It is on its way out, or SIGKILL is pending: it runs no code of its own any more, and its cgroup may read `/`.
     Dying,
     /// It has ended and was not reaped.
     Zombie,

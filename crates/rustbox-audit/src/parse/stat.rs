@@ -15,11 +15,17 @@ pub struct Stat {
     pub num_threads: u32,
     /// Start time in clock ticks since boot: field 22.
     pub starttime_ticks: u64,
+    /// Whether it has run at all: it slept, met a page fault (fields 10, 12) or was given time (fields 14, 15).
+    pub has_run: bool,
 }
 
 /// Position of each field behind the name, the state being the first.
 const PPID: usize = 1;
 const FLAGS: usize = 6;
+const MINFLT: usize = 7;
+const MAJFLT: usize = 9;
+const UTIME: usize = 11;
+const STIME: usize = 12;
 const NUM_THREADS: usize = 17;
 const STARTTIME: usize = 19;
 
@@ -65,11 +71,15 @@ pub fn parse_stat(text: &[u8]) -> Option<(Stat, &[u8])> {
     let open = text.iter().position(|byte| *byte == b'(')?;
     let close = text.iter().rposition(|byte| *byte == b')')?;
     let name = text.get(open + 1..close)?;
-    let mut stat = Stat { state: 0, ppid: 0, flags: 0, num_threads: 0, starttime_ticks: 0 };
+    let mut stat = Stat { state: 0, ppid: 0, flags: 0, num_threads: 0, starttime_ticks: 0, has_run: false };
     let fields = text.get(close + 1..)?.strip_prefix(b" ")?.split(|byte| *byte == b' ');
     for (index, field) in fields.take(STARTTIME + 1).enumerate() {
         match index {
-            0 => stat.state = *field.first().filter(|_| field.len() == 1)?,
+            0 => {
+                stat.state = *field.first().filter(|_| field.len() == 1)?;
+                stat.has_run = stat.state != b'R';
+            }
+            MINFLT | MAJFLT | UTIME | STIME => stat.has_run |= number::<u64>(field)? > 0,
             PPID => stat.ppid = number(field)?,
             FLAGS => stat.flags = number(field)?,
             NUM_THREADS => stat.num_threads = number(field)?,
@@ -104,6 +114,17 @@ mod tests {
         let text = String::from_utf8(ZOMBIE.to_vec()).unwrap().replace(" 20 0 1 0 181786", " 20 0 3 0 181786");
         let (stat, _) = parse_stat(text.as_bytes()).unwrap();
         assert!(stat.leader_is_dead() && !stat.is_zombie());
+    }
+
+    #[test]
+    fn who_has_not_run_is_told() {
+        // A task that was never scheduled reads R, since `TASK_NEW` has no letter (fs/proc/array.c), and has zeros.
+        let text = |state: &str, faults: &str, times: &str| {
+            format!("7 (a) {state} 1 7 7 0 -1 64 {faults} 0 0 0 {times} 0 0 20 0 1 0 9 0 0\n").into_bytes()
+        };
+        let has_run = |state, faults, times| parse_stat(&text(state, faults, times)).unwrap().0.has_run;
+        assert!(!has_run("R", "0", "0 0"));
+        assert!(has_run("S", "0", "0 0") && has_run("R", "1", "0 0") && has_run("R", "0", "0 1"));
     }
 
     #[test]

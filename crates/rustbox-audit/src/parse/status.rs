@@ -11,7 +11,12 @@ pub struct Status {
     pub pid_in_namespace: Option<u32>,
     /// How many PID namespaces below the reader's it is in; none before Linux 4.1. With 0 it is in the reader's own.
     pub namespaces_below: Option<usize>,
+    /// Whether SIGKILL was sent to it, so that it runs no code of its own any more (`SigPnd`, `ShdPnd`).
+    pub kill_is_pending: bool,
 }
+
+/// SIGKILL, which is 9, in the kernel's masks of signals.
+const KILL_BIT: u64 = 1 << 8;
 
 /// Parses the file.
 ///
@@ -22,6 +27,7 @@ pub fn parse_status(text: &[u8]) -> Option<Status> {
     let mut uid = None;
     let mut pid_in_namespace = None;
     let mut namespaces_below = None;
+    let mut kill_is_pending = false;
     for line in text.split(|byte| *byte == b'\n').skip(1) {
         if let Some(rest) = line.strip_prefix(b"Uid:\t") {
             let real = rest.split(|byte| *byte == b'\t').next()?;
@@ -30,10 +36,18 @@ pub fn parse_status(text: &[u8]) -> Option<Status> {
             let innermost = rest.rsplit(|byte| *byte == b'\t').next()?;
             pid_in_namespace = Some(number(innermost)?);
             namespaces_below = Some(rest.iter().filter(|byte| **byte == b'\t').count());
+        } else if let Some(mask) = line.strip_prefix(b"SigPnd:\t") {
+            kill_is_pending |= hexadecimal(mask)? & KILL_BIT != 0;
+        } else if let Some(mask) = line.strip_prefix(b"ShdPnd:\t") {
+            kill_is_pending |= hexadecimal(mask)? & KILL_BIT != 0;
             break;
         }
     }
-    Some(Status { uid: uid?, pid_in_namespace, namespaces_below })
+    Some(Status { uid: uid?, pid_in_namespace, namespaces_below, kill_is_pending })
+}
+
+fn hexadecimal(text: &[u8]) -> Option<u64> {
+    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -48,8 +62,18 @@ mod tests {
             Groups:\t \nNStgid:\t812\t2\nNSpid:\t812\t2\nNSpgid:\t812\t2\n";
         assert_eq!(
             parse_status(text),
-            Some(Status { uid: 70005, pid_in_namespace: Some(2), namespaces_below: Some(1) })
+            Some(Status { uid: 70005, pid_in_namespace: Some(2), namespaces_below: Some(1), kill_is_pending: false })
         );
+    }
+
+    #[test]
+    fn a_pending_sigkill_is_told() {
+        // Linux 6.18, a process in a frozen v1 freezer that was sent SIGTERM, and SIGKILL.
+        let text = b"Name:\tsleep\nUid:\t0\t0\t0\t0\nNSpid:\t9\nSigQ:\t2/7713\nSigPnd:\t0000000000000100\n\
+            ShdPnd:\t0000000000004100\nSigBlk:\t0000000000000000\n";
+        assert!(parse_status(text).unwrap().kill_is_pending);
+        let text = String::from_utf8(text.to_vec()).unwrap().replace("00100\n", "00000\n").replace("4100", "4000");
+        assert!(!parse_status(text.as_bytes()).unwrap().kill_is_pending);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) struct Director<'d> {
 type Part = (&'static str, fn(&mut Director<'_>));
 
 /// Every class of part.
-pub(crate) const PARTS: [Part; 35] = [
+pub(crate) const PARTS: [Part; 37] = [
     ("stranger", |d| d.stranger()),
     ("stranger named rustbox", |d| d.stranger_named()),
     ("stranger in a container", |d| d.container()),
@@ -39,6 +39,8 @@ pub(crate) const PARTS: [Part; 35] = [
     ("live, being born", |d| d.birth()),
     ("live, being born without a record", |d| d.birth_unrecorded()),
     ("live, dying", |d| d.dying()),
+    ("live, forks while it is looked at", |d| d.newborn()),
+    ("abandoned, killed this moment", |d| d.killed()),
     ("live, leader dead", |d| d.leader_dead(Phase::Live)),
     ("live, nested namespace", |d| d.nested(Phase::Live)),
     ("live, escaped its namespace", |d| d.namespace_escape()),
@@ -165,7 +167,7 @@ impl<'d> Director<'d> {
         for (look, state) in process.states.iter().enumerate() {
             let inside =
                 state.is_some_and(|state| matches!(state.place, Place::In(at) | Place::Partly(at) if at == index));
-            if inside && matches!(state.unwrap().life, Life::Alive | Life::LeaderDead) {
+            if inside && matches!(state.unwrap().life, Life::Alive | Life::LeaderDead | Life::Killed) {
                 self.world.boxes[index].directories[look] = true;
             }
         }
@@ -349,6 +351,31 @@ impl<'d> Director<'d> {
         let child = self.add_member(index, self.always(Life::Zombie, inside));
         self.world.processes[child].ppid = parent;
         self.hazard("exiting: cgroup reads / on v1");
+    }
+
+    /// A child that is listed before the kernel has put it into its parent's cgroups.
+    fn newborn(&mut self) {
+        let index = self.add_box(Phase::Live);
+        self.add_member(index, self.always(Life::Alive, Place::In(index)));
+        let inside = Place::In(index);
+        let state = |life| Some(State::new(life, inside));
+        let after = if self.dice.one_in(2) { state(Life::Alive) } else { None };
+        let look = usize::try_from(self.dice.below(3)).unwrap();
+        let mut states = vec![None; 3];
+        states[look] = state(Life::Newborn);
+        states[look + 1..].fill(after);
+        self.add_member(index, states);
+        self.hazard("being born: cgroup reads /");
+    }
+
+    /// Its supervisor is gone, and the kernel has sent SIGKILL to what it left: nobody escaped.
+    fn killed(&mut self) {
+        let index = self.add_box(Phase::Abandoned);
+        let state = |life| Some(State::new(life, Place::In(index)));
+        let states = vec![state(Life::Killed), state(Life::Killed), None];
+        self.add_member(index, states.clone());
+        self.add_member(index, states);
+        self.hazard("SIGKILL is pending");
     }
 
     fn leader_dead(&mut self, phase: Phase) {

@@ -29,6 +29,10 @@ pub(crate) enum Life {
     Alive,
     /// Main thread dead, another one alive.
     LeaderDead,
+    /// Listed already, and not in its cgroups yet.
+    Newborn,
+    /// SIGKILL was sent to it.
+    Killed,
     Dying,
     Zombie,
 }
@@ -121,6 +125,11 @@ impl World {
         hierarchies.into_iter().enumerate().map(mark).collect()
     }
 
+    /// Whether nothing at all is to be said of a process. A box whose directories are there for a while may be told of.
+    pub(crate) fn is_innocent(&self, target: Target) -> bool {
+        matches!(target, Target::Pid(_)) && self.expected.iter().all(|(_, guilty)| *guilty != target)
+    }
+
     /// What the looks of an auditor at this host are.
     pub(crate) fn looks(&self, bug: Option<Bug>) -> Vec<Look> {
         // The third look is late enough for a zombie to count.
@@ -184,7 +193,7 @@ impl World {
                     process.states[look].is_some_and(|state| {
                         let inside = state.place == Place::In(*truth)
                             || (state.place == Place::Partly(*truth) && mark_index == 0);
-                        inside && matches!(state.life, Life::Alive | Life::LeaderDead)
+                        inside && matches!(state.life, Life::Alive | Life::LeaderDead | Life::Killed)
                     })
                 });
                 let members: Vec<u32> = members.map(|process| process.pid).collect();
@@ -223,13 +232,14 @@ impl World {
     ) -> Reading<()> {
         let mut out = String::new();
         let exiting = match state.life {
-            Life::Alive => 0,
+            Life::Alive | Life::Newborn | Life::Killed => 0,
             Life::LeaderDead | Life::Dying | Life::Zombie => PF_EXITING,
         };
         let exiting = if bug == Some(Bug::BelievesTheDying) { 0 } else { exiting };
         let letter = match state.life {
             Life::LeaderDead | Life::Zombie if exiting != 0 => 'Z',
-            Life::Alive | Life::LeaderDead | Life::Dying | Life::Zombie => 'S',
+            Life::Newborn if bug != Some(Bug::BelievesTheNewborn) => 'R',
+            Life::Alive | Life::Newborn | Life::Killed | Life::LeaderDead | Life::Dying | Life::Zombie => 'S',
         };
         match file {
             ProcFile::PidNamespace => {
@@ -251,6 +261,7 @@ impl World {
             ProcFile::Stat => {
                 let threads = if state.life == Life::LeaderDead { 2 } else { 1 };
                 let flags = 0x0040_0000 | exiting;
+                let faults = if state.life == Life::Newborn { 0 } else { 229 };
                 let start = if bug == Some(Bug::IgnoresStartTime) { 1 } else { process.start };
                 let _ = write!(out, "{} (", process.pid);
                 text.extend_from_slice(out.as_bytes());
@@ -258,7 +269,7 @@ impl World {
                 out.clear();
                 let _ = writeln!(
                     out,
-                    ") {letter} {} 1 1 0 -1 {flags} 229 0 0 0 0 0 0 0 20 0 {threads} 0 {start} 0 0 1844",
+                    ") {letter} {} 1 1 0 -1 {flags} {faults} 0 0 0 0 0 0 0 20 0 {threads} 0 {start} 0 0 1844",
                     process.ppid
                 );
             }
@@ -273,7 +284,11 @@ impl World {
                 for level in (0..process.lineage.len()).rev() {
                     let _ = write!(out, "\t{}", if level == 0 { process.pid_inside } else { 9 });
                 }
-                out.push('\n');
+                let killed = state.life == Life::Killed && bug != Some(Bug::IgnoresPendingKill);
+                let _ = writeln!(out, "\nSigPnd:\t{:016x}\nShdPnd:\t0000000000000000", u64::from(killed) << 8);
+            }
+            ProcFile::Cgroup if state.life == Life::Newborn => {
+                self.cgroup_text(State { place: Place::Root, ..state }, false, &mut out);
             }
             ProcFile::Cgroup => self.cgroup_text(state, exiting != 0, &mut out),
             ProcFile::LivingThreadCgroup if state.life == Life::LeaderDead => self.cgroup_text(state, false, &mut out),
@@ -318,19 +333,23 @@ pub(crate) enum Bug {
     UidAccuses,
     TrustsNames,
     BelievesTheDying,
+    BelievesTheNewborn,
+    IgnoresPendingKill,
     IgnoresStartTime,
     OneLook,
     TrustsNumbers,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::NoNamespaceMark,
         Self::NoSessionMark,
         Self::NoCgroupMark,
         Self::UidAccuses,
         Self::TrustsNames,
         Self::BelievesTheDying,
+        Self::BelievesTheNewborn,
+        Self::IgnoresPendingKill,
         Self::IgnoresStartTime,
         Self::OneLook,
         Self::TrustsNumbers,
@@ -343,6 +362,8 @@ impl Bug {
             Self::UidAccuses
             | Self::TrustsNames
             | Self::BelievesTheDying
+            | Self::BelievesTheNewborn
+            | Self::IgnoresPendingKill
             | Self::IgnoresStartTime
             | Self::OneLook
             | Self::TrustsNumbers => "accused",
@@ -369,7 +390,13 @@ impl Bug {
                     marks.init =
                         init.map(|init| ProcessKey { pid: init.pid, starttime_ticks: init.start }).or(marks.init);
                 }
-                Self::NoCgroupMark | Self::UidAccuses | Self::TrustsNames | Self::BelievesTheDying | Self::OneLook => {}
+                Self::NoCgroupMark
+                | Self::UidAccuses
+                | Self::TrustsNames
+                | Self::BelievesTheDying
+                | Self::BelievesTheNewborn
+                | Self::IgnoresPendingKill
+                | Self::OneLook => {}
             }
         }
     }

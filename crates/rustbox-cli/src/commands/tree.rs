@@ -51,7 +51,7 @@ fn branches(registry: &Registry, look: &ProcSnapshot) -> Vec<Branch> {
 
 fn shown(process: &ProcessSeen) -> String {
     let life = match process.life {
-        Life::Alive => "",
+        Life::Newborn | Life::Alive => "",
         Life::Dying => " (dying)",
         Life::Zombie => " (zombie)",
     };
