@@ -248,10 +248,8 @@ fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main) -> i32 {
     let deadline = plan.backstop_ns.map(|limit| monotonic_ns().saturating_add(limit));
     let mut count = Count { main_ended: false, descendants: 0 };
     loop {
-        let empty = match reap_all(supervisor, main, &mut count) {
-            Ok(empty) => empty,
-            Err(_) => return GAVE_UP,
-        };
+        let Ok(round) = reap_some(supervisor, main, &mut count) else { return GAVE_UP };
+        let empty = round == Round::Childless;
         if empty {
             // Nothing is left but this process; the supervisor waits for its end.
             let last = Message::Reaped { descendants: count.descendants, init_cpu_ns: cpu_ns(), empty };
@@ -265,7 +263,7 @@ fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main) -> i32 {
             }
             return linger(plan, supervisor, main, deadline);
         }
-        match pause(plan, main, deadline) {
+        match pause(plan, main, deadline, round) {
             Ok(Pause::Child) => {}
             Ok(Pause::Deadline) => {
                 let _ = say(supervisor, Message::Backstop, Stage::Wait);
@@ -276,9 +274,24 @@ fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main) -> i32 {
     }
 }
 
-/// Reaps whatever has ended; true when there are no children left.
-fn reap_all(supervisor: BorrowedFd<'_>, main: &Main, count: &mut Count) -> Result<bool, Failure> {
-    loop {
+/// Children that are reaped between two looks at the supervisor and at the clock. A payload can make dead orphans
+/// faster than anybody reaps them; a loop until none is left would then never look again.
+const REAPED_AT_ONCE: u32 = 64;
+
+/// What a round of reaping left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// No children at all.
+    Childless,
+    /// Children that are alive; the next one that ends is announced.
+    Quiet,
+    /// Perhaps more that have ended.
+    Unfinished,
+}
+
+/// Reaps what has ended, so many at most.
+fn reap_some(supervisor: BorrowedFd<'_>, main: &Main, count: &mut Count) -> Result<Round, Failure> {
+    for _ in 0..REAPED_AT_ONCE {
         match sys::wait_any_nohang() {
             Ok(Some(reaped)) if reaped.pid == main.pid && !count.main_ended => {
                 count.main_ended = true;
@@ -292,11 +305,12 @@ fn reap_all(supervisor: BorrowedFd<'_>, main: &Main, count: &mut Count) -> Resul
                 say(supervisor, ended, Stage::Reap)?;
             }
             Ok(Some(_)) => count.descendants += 1,
-            Ok(None) => return Ok(false),
-            Err(Errno::CHILD) => return Ok(true),
+            Ok(None) => return Ok(Round::Quiet),
+            Err(Errno::CHILD) => return Ok(Round::Childless),
             Err(errno) => return Err(Failure::at(Stage::Reap)(errno)),
         }
     }
+    Ok(Round::Unfinished)
 }
 
 enum Pause {
@@ -304,24 +318,30 @@ enum Pause {
     Deadline,
 }
 
-/// Waits for a child's end, the supervisor's end or the deadline.
-fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>) -> Result<Pause, Errno> {
+/// Looks at the supervisor and at the clock, and waits for a child's end unless there may be more to reap.
+fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>, round: Round) -> Result<Pause, Errno> {
     let mut fds = [
         PollFd::from_borrowed_fd(main.children.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), GUARD),
     ];
-    let left = deadline.map(|at| at.saturating_sub(monotonic_ns()));
+    let left = match round {
+        Round::Unfinished => Some(0),
+        Round::Childless | Round::Quiet => deadline.map(|at| at.saturating_sub(monotonic_ns())),
+    };
     let timeout = left.map(|ns| Timespec {
         tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
         tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0),
     });
     match poll(&mut fds, timeout.as_ref()) {
-        Ok(0) => return Ok(Pause::Deadline),
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno),
     }
     if !fds[1].revents().is_empty() && !GUARD.is_empty() {
         sys::exit_now(ORPHANED);
+    }
+    // Also when a child has ended: there may always be one.
+    if deadline.is_some_and(|at| monotonic_ns() >= at) {
+        return Ok(Pause::Deadline);
     }
     let mut record = [0_u8; 128];
     match rustix::io::read(&main.children, &mut record[..]) {
@@ -335,14 +355,22 @@ fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>) -> Result<Pause, 
 ///
 /// A supervisor that is stopped does neither, and then the deadline holds all the same.
 fn linger(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, deadline: Option<u64>) -> i32 {
+    let mut round = Round::Unfinished;
     loop {
-        match pause(plan, main, deadline) {
+        match pause(plan, main, deadline, round) {
             Ok(Pause::Deadline) => {
                 let _ = say(supervisor, Message::Backstop, Stage::Wait);
                 return GAVE_UP;
             }
-            Ok(Pause::Child) => while matches!(sys::wait_any_nohang(), Ok(Some(_))) {},
+            Ok(Pause::Child) => {}
             Err(_) => return GAVE_UP,
+        }
+        round = Round::Unfinished;
+        for _ in 0..REAPED_AT_ONCE {
+            if !matches!(sys::wait_any_nohang(), Ok(Some(_))) {
+                round = Round::Quiet;
+                break;
+            }
         }
     }
 }
