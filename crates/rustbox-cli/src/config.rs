@@ -17,6 +17,7 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use rustbox_core::RunSpec;
+use rustbox_health::Thresholds;
 
 pub(crate) use settings::{Origin, Settings};
 pub(crate) use show::effective;
@@ -61,6 +62,8 @@ pub(crate) struct FileSettings {
     pub(crate) runtime_dir: Option<PathBuf>,
     /// `cgroup_root`.
     pub(crate) cgroup_root: Option<PathBuf>,
+    /// `min_free_disk` and its like.
+    pub(crate) thresholds: Thresholds,
     /// Every key with the line on which it stands; aliases under the name that they stand for.
     pub(crate) lines: Vec<(String, usize)>,
 }

@@ -9,7 +9,8 @@ use std::io::IsTerminal;
 use clap::{Args, ValueEnum};
 use rustbox_core::ExitCode;
 use rustbox_health::{
-    Cleanliness, Error, Event, Force, Look, Recovery, Refusal, Status, Store, Survey, Updated, look, recover, survey,
+    Cleanliness, Error, Event, Force, Look, Recovery, Refusal, Resources, Status, Store, Survey, Updated, look,
+    recover, survey,
 };
 use rustbox_supervisor::{Host, Places};
 use serde_json::json;
@@ -35,7 +36,7 @@ boxes are not counted, whoever they belong to: stop them first where nothing at 
 What has a box's uid and no other mark is no proof: a process or an IPC object leaves it unknown (2), keys are only counted.
 
 Exit codes: `--check` 0 healthy and accepting, 1 not, 2 cannot tell. `--verify-clean` 0 clean, 1 not clean, 2 could not look.
-`--recover` 0 nothing is left, 1 something is left (named), 2 could not look. `--unquarantine` 0 lifted, or there was
+`--recover` 0 nothing is left, 1 something is left or too little of something (named), 2 could not look. `--unquarantine` 0 lifted, or there was
 nothing to lift, 1 the host is not clean, 2 that is not known. 125 misuse.";
 
 /// How much JSON.
@@ -131,11 +132,16 @@ pub(crate) fn view(settings: &Settings) -> Result<(Option<bool>, String), CliErr
 /// What can be said of this worker, without changing anything.
 fn read(settings: &Settings) -> Health {
     let backend = rustbox_health::backend(settings.run.cgroup_backend, settings.cgroup_root.as_deref());
-    Health::of(&settings.state_dir, look(&settings.state_dir), backend)
+    let mut health = Health::of(&settings.state_dir, look(&settings.state_dir), backend);
+    match Resources::read(&settings.state_dir) {
+        Ok(left) => health.has(left, &settings.thresholds),
+        Err(error) => health.unseen.push(crate::error::chain(&error)),
+    }
+    health
 }
 
 fn verify_clean(settings: &Settings, form: Option<JsonForm>) -> Result<u8, CliError> {
-    let places = places(settings);
+    let places = settings.places();
     let survey = survey(&open(settings, &places)?, &places).map_err(CliError::HealthUnknown)?;
     let text = match form {
         Some(JsonForm::Full) => serde_json::to_string(&survey),
@@ -160,14 +166,14 @@ fn name_left(survey: &Survey) -> u8 {
 }
 
 fn recovery(settings: &Settings, form: Option<JsonForm>) -> Result<u8, CliError> {
-    let places = places(settings);
+    let places = settings.places();
     let store = Store::open(&settings.state_dir).map_err(CliError::HealthUnknown)?;
-    let Recovery { done, failed, survey, updated, .. } =
-        recover(&open(settings, &places)?, &places, &store).map_err(CliError::HealthUnknown)?;
+    let recovered = recover(&open(settings, &places)?, &places, &store, &settings.thresholds);
+    let Recovery { done, failed, survey, shortage, updated, .. } = recovered.map_err(CliError::HealthUnknown)?;
     let health = Health::known(&settings.state_dir, &updated.state);
     if form.is_some() {
         let object = json!({
-            "schema": "rustbox.recovery/v1", "done": done, "failed": failed, "survey": survey,
+            "schema": "rustbox.recovery/v1", "done": done, "failed": failed, "survey": survey, "shortage": shortage,
             "status": health.status, "quarantine_reason": health.quarantine_reason, "next": health.next,
         });
         print(&format!("{object}\n"))?;
@@ -176,12 +182,13 @@ fn recovery(settings: &Settings, form: Option<JsonForm>) -> Result<u8, CliError>
     }
     say(failed.iter().map(|what| format!("rustbox: SOMETHING IS LEFT: {}", escape_text(what))));
     let code = name_left(&survey);
+    say(shortage.iter().map(|what| format!("rustbox: too little is left: {what}")));
     told(&updated);
-    Ok(if failed.is_empty() { code } else { code.max(NOT_WELL) })
+    Ok(if failed.is_empty() && shortage.is_none() { code } else { code.max(NOT_WELL) })
 }
 
 fn unquarantine(settings: &Settings, reason: &str, force: Force) -> Result<u8, CliError> {
-    let places = places(settings);
+    let places = settings.places();
     let survey = open(settings, &places).and_then(|host| survey(&host, &places).map_err(CliError::HealthUnknown));
     let clean = match &survey {
         Ok(survey) => survey.cleanliness(),
@@ -219,14 +226,6 @@ fn told(updated: &Updated) -> u8 {
     let escalate = if state.escalate() { "; CALL SOMEBODY: it happened before" } else { "" };
     say([format!("rustbox: the worker is {}; {}{escalate}", state.status().as_str(), escape_text(&runs))]);
     0
-}
-
-fn places(settings: &Settings) -> Places {
-    Places {
-        state_dir: settings.state_dir.clone(),
-        runtime_dir: settings.runtime_dir.clone(),
-        cgroup_root: settings.cgroup_root.clone(),
-    }
 }
 
 fn open(settings: &Settings, places: &Places) -> Result<Host, CliError> {

@@ -31,6 +31,9 @@ const ATTEMPTS: u32 = 64;
 /// What one process adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
+    /// Set where it may be added more than once by those who cannot know: only the first time counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
     counts: BTreeMap<String, u64>,
     /// In microseconds.
     samples: Vec<(String, u64)>,
@@ -45,6 +48,9 @@ pub struct Totals {
     pub(crate) samples: BTreeMap<String, Samples>,
     /// Lines that were not as they were written, and are not counted.
     pub(crate) lost_lines: u64,
+    /// The newest mark. One is enough: marked deltas are added in order, and only the newest may come again.
+    #[serde(default)]
+    pub(crate) marked: Option<String>,
 }
 
 /// The samples of one series.
@@ -72,6 +78,11 @@ impl Delta {
         }
     }
 
+    /// Makes it one that counts once, however often it is added.
+    pub(crate) fn mark(&mut self, mark: String) {
+        self.mark = Some(mark);
+    }
+
     pub(crate) fn add(&mut self, series: String) {
         debug_assert!(is_known(&series), "{series} is not in the table of families");
         *self.counts.entry(series).or_default() += 1;
@@ -96,6 +107,12 @@ impl Totals {
     }
 
     fn add(&mut self, delta: Delta) {
+        if delta.mark.is_some() {
+            if self.marked == delta.mark {
+                return;
+            }
+            self.marked.clone_from(&delta.mark);
+        }
         for (series, more) in delta.counts {
             let count = self.counts.entry(series).or_default();
             *count = count.saturating_add(more);
@@ -263,6 +280,22 @@ mod tests {
             let torn = u64::from(length != whole.len() - 1);
             assert_eq!((totals.count(EXECUTIONS), totals.lost_lines), (3 - torn, torn), "cut to {length}");
         }
+    }
+
+    #[test]
+    fn what_is_marked_counts_once_however_often_it_is_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let counters = Counters::open(dir.path()).unwrap();
+        let marked = |mark: &str| Delta { mark: Some(mark.to_owned()), ..one_run() };
+        for delta in [marked("a"), one_run(), marked("a"), marked("b"), one_run(), marked("b"), marked("b")] {
+            counters.add(&delta).unwrap();
+        }
+        assert_eq!(Counters::read(dir.path()).unwrap().count(EXECUTIONS), 4);
+        let bytes = std::fs::read(counters.path()).unwrap();
+        let folded = Line::Totals(Totals::of(&bytes));
+        let text = seal(&serde_json::to_string(&folded).unwrap())
+            + &seal(&serde_json::to_string(&Line::Delta(marked("b"))).unwrap());
+        assert_eq!(Totals::of(text.as_bytes()).count(EXECUTIONS), 4, "also after the file was folded");
     }
 
     #[test]

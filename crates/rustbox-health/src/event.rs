@@ -70,10 +70,12 @@ pub enum Event {
     Recovered {
         /// What the look after it saw.
         clean: Cleanliness,
+        /// What the worker is short of, if anything.
+        shortage: Option<String>,
     },
-    /// The host is not as it was before the boxes.
-    BaselineFailed {
-        /// What differs.
+    /// Disk, inodes, descriptors or memory are used up beyond the configured thresholds.
+    Exhausted {
+        /// What, and how much is left.
         detail: String,
     },
     /// An operator takes the worker out.

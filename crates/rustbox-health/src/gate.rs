@@ -13,7 +13,7 @@ use crate::directory::HEALTH;
 use crate::error::Error;
 use crate::event::{Cleanup, Event};
 use crate::history::HISTORY;
-use crate::state::WorkerState;
+use crate::state::{ReasonKind, WorkerState};
 use crate::store::{Look, STATE, Store, parse};
 
 /// The answer.
@@ -53,6 +53,13 @@ pub(crate) const RECOVER: &str = "`rustbox health --recover`";
 pub(crate) const START: &str = "`systemctl start rustbox`, or `rustbox health --start-accepting`";
 
 impl Refused {
+    /// Why a worker that is short of something takes no work, where nothing could be written down.
+    #[must_use]
+    pub fn short(detail: String) -> Self {
+        let since = crate::moment::rfc3339(std::time::SystemTime::now());
+        Self { reason: ReasonKind::ResourceExhaustion.as_str().to_owned(), detail, since, way_out: RECOVER }
+    }
+
     /// Why a worker in this state takes no work; none when it does.
     #[must_use]
     pub fn by(state: &WorkerState) -> Option<Self> {

@@ -94,6 +94,11 @@ impl History {
         history
     }
 
+    /// How many entries are of one generation.
+    pub(crate) fn of_generation(&self, generation: u64) -> usize {
+        self.entries.iter().filter(|entry| entry.generation == generation).count()
+    }
+
     /// Generation of the newest entry.
     pub(crate) fn generation(&self) -> u64 {
         self.entries.iter().map(|entry| entry.generation).max().unwrap_or(0)

@@ -12,6 +12,7 @@
 //! - A state file that is torn, flipped or rolled back is set aside and quarantines the worker; it never reads as healthy.
 //! - A violation quarantines at once, and only a person lifts that.
 //! - What could not be looked at is not clean.
+//! - A worker that runs out of something stops while there is still room to write that down.
 
 mod clean;
 mod counters;
@@ -27,6 +28,7 @@ mod leases;
 mod moment;
 mod observe;
 mod recover;
+mod resources;
 mod seal;
 mod state;
 mod step;
@@ -43,7 +45,8 @@ pub use host_facts::{Backend, backend};
 pub use moment::Moment;
 pub use observe::{audit_event, count_run, partial_audit_event, run_event};
 pub use recover::{Recovery, recover};
-pub use state::{Complaint, ComplaintKind, Quarantine, ReasonKind, Status, Stop, Suspicion, WorkerState};
+pub use resources::{Resources, Thresholds};
+pub use state::{Complaint, ComplaintKind, Last, Quarantine, ReasonKind, Status, Stop, Suspicion, WorkerState};
 pub use step::step;
 pub use store::{Look, Store, Updated, damaged_state, look};
 

@@ -3,14 +3,25 @@
 //! Safe beside living boxes and beside another recovery: each box is collected under its locks, and one whose locks are
 //! held is left alone. It may be killed at any point and started again, since a record goes away only after
 //! everything that it stands for.
+//!
+//! Rustbox mounts nothing on the host. What is mounted below the directory of a dead box was put there by somebody else, keeps
+//! the directory from being removed, and is unmounted first, deepest first and never lazily: a lazy unmount hides what
+//! holds it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use rustbox_core::BoxId;
-use rustbox_supervisor::{Collected, Host, Places, collect_all};
+use rustbox_supervisor::{Collected, Host, Places, collect_all, list};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
 
-use crate::clean::{Cleanliness, Survey, survey};
+use crate::clean::{Cleanliness, Look, Survey, survey};
 use crate::error::Error;
 use crate::event::Event;
+use crate::host_facts::mounts;
 use crate::leases;
+use crate::resources::{Resources, Thresholds};
 use crate::store::{Store, Updated};
 
 /// What a recovery did, and what it came to.
@@ -22,6 +33,8 @@ pub struct Recovery {
     pub failed: Vec<String>,
     /// The look at the host after it.
     pub survey: Survey,
+    /// What the worker is short of, if anything.
+    pub shortage: Option<String>,
     /// What the worker is now.
     pub updated: Updated,
 }
@@ -30,8 +43,16 @@ pub struct Recovery {
 ///
 /// # Errors
 /// The host could not be looked at, or the state not be written: then nothing is known.
-pub fn recover(host: &Host, places: &Places, store: &Store) -> Result<Recovery, Error> {
+pub fn recover(host: &Host, places: &Places, store: &Store, thresholds: &Thresholds) -> Result<Recovery, Error> {
     let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for point in mounts_of_dead(host, places)? {
+        match unmount(&point, UnmountFlags::NOFOLLOW) {
+            Ok(()) => done.push(format!("unmounted {}", point.display())),
+            // Somebody else was faster.
+            Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(errno) => failed.push(format!("mount_unmount_failed: {}: {errno}", point.display())),
+        }
+    }
     for (id, collected) in collect_all(host).map_err(Error::Boxes)? {
         note(&id, collected, &mut done, &mut failed);
     }
@@ -44,8 +65,23 @@ pub fn recover(host: &Host, places: &Places, store: &Store) -> Result<Recovery, 
         Cleanliness::Dirty(what) if !failed.is_empty() => Cleanliness::Dirty(format!("{what}; {}", failed.join("; "))),
         clean @ (Cleanliness::Clean | Cleanliness::Dirty(_) | Cleanliness::Unknown(_)) => clean,
     };
-    let updated = store.update(&Event::Recovered { clean }, "rustbox health --recover")?;
-    Ok(Recovery { done, failed, survey, updated })
+    let shortage = Resources::read(&places.state_dir)?.shortage(thresholds);
+    let event = Event::Recovered { clean, shortage: shortage.clone() };
+    let updated = store.update(&event, "rustbox health --recover")?;
+    Ok(Recovery { done, failed, survey, shortage, updated })
+}
+
+/// Mount points below directories of boxes that nobody owns, deepest first.
+fn mounts_of_dead(host: &Host, places: &Places) -> Result<Vec<PathBuf>, Error> {
+    let boxes = list(host).map_err(Error::Boxes)?;
+    let live: BTreeSet<BoxId> = boxes.into_iter().filter(|found| found.alive == Some(true)).map(|b| b.box_id).collect();
+    let mut look = Look::default();
+    mounts(places, &live, &mut look);
+    let boxes = host.boxes_path();
+    let points = look.left.into_iter().map(|left| PathBuf::from(left.which));
+    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(&boxes)).collect();
+    points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+    Ok(points)
 }
 
 fn note(

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::counters::Delta;
 use crate::history::Entry;
 use crate::moment::Moment;
 
@@ -163,6 +164,17 @@ pub struct Stop {
     pub by: String,
 }
 
+/// What one change of the state adds to the other files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// Generation of the state that it came with.
+    pub generation: u64,
+    /// Entries of the history, all of that generation.
+    pub entries: Vec<Entry>,
+    /// What is counted. It bears a mark, so that adding it again changes nothing.
+    pub counts: Delta,
+}
+
 /// The state of a worker, as it is written.
 ///
 /// Whether it is healthy is not a field: it follows from the others ([`Self::status`]), so that they cannot disagree.
@@ -202,10 +214,10 @@ pub struct WorkerState {
     /// Whether the service was stopped.
     #[serde(default)]
     pub stop: Option<Stop>,
-    /// The newest entry of the history, until the next one: what a killed process could not append is appended by the
-    /// next one.
+    /// What the last change of this state adds to history and counters: what a killed process could not add is added
+    /// by the next one.
     #[serde(default)]
-    pub newest: Option<Entry>,
+    pub last: Option<Last>,
     /// What a newer rustbox wrote and this one does not know.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -226,7 +238,7 @@ impl Default for WorkerState {
             counted: Vec::new(),
             last_clean_audit: None,
             stop: None,
-            newest: None,
+            last: None,
             unknown: Map::new(),
         }
     }

@@ -31,10 +31,10 @@ pub fn step(state: &WorkerState, event: &Event, now: &Moment, by: &str) -> (Work
             step.cleanup(cleanup);
         }
         Event::AuditEnded { sightings } => step.audit(sightings),
-        Event::Recovered { clean } => step.recovered(clean),
-        Event::BaselineFailed { detail } => {
-            step.effects.push(Effect::Warn { event: "baseline_equivalence_failed", detail: detail.clone() });
-            step.quarantine(ReasonKind::BaselineEquivalenceFailed, None, detail);
+        Event::Recovered { clean, shortage } => step.recovered(clean, shortage.as_deref()),
+        Event::Exhausted { detail } => {
+            step.effects.push(Effect::Warn { event: "resource_exhaustion", detail: detail.clone() });
+            step.quarantine(ReasonKind::ResourceExhaustion, None, detail);
         }
         Event::Quarantine { reason } => {
             step.quarantine(ReasonKind::of_words(reason), Some(reason), "an operator said so");
@@ -153,13 +153,19 @@ impl Step<'_> {
         }
     }
 
-    fn recovered(&mut self, clean: &Cleanliness) {
+    fn recovered(&mut self, clean: &Cleanliness, shortage: Option<&str>) {
         if let Cleanliness::Dirty(what) | Cleanliness::Unknown(what) = clean {
             self.state.failed_recovery_count = self.state.failed_recovery_count.saturating_add(1);
             self.effects.push(Effect::Count(Count::Recovery(RecoveryOutcome::Failure)));
             self.complain(ComplaintKind::StaleState, what);
             let reason = self.state.quarantine.as_ref().map_or(String::new(), |held| held.reason.clone());
             self.remember(What::RecoveryFailed, &reason, what);
+            // Everything was tried, and the host is still not as it was before the boxes. What is only not known is
+            // no proof of that.
+            if matches!(clean, Cleanliness::Dirty(_)) {
+                self.effects.push(Effect::Warn { event: "baseline_equivalence_failed", detail: what.clone() });
+                self.quarantine(ReasonKind::BaselineEquivalenceFailed, None, what);
+            }
             return;
         }
         self.effects.push(Effect::Count(Count::Recovery(RecoveryOutcome::Success)));
@@ -168,7 +174,9 @@ impl Step<'_> {
         for kind in [ComplaintKind::StaleState, ComplaintKind::CleanupFailure, ComplaintKind::ZombieSuspected] {
             self.withdraw(kind);
         }
-        let liftable = self.state.quarantine.as_ref().filter(|held| !held.kind.needs_review());
+        let is_over = |kind| kind != ReasonKind::ResourceExhaustion || shortage.is_none();
+        let held = self.state.quarantine.as_ref();
+        let liftable = held.filter(|held| !held.kind.needs_review() && is_over(held.kind));
         if let Some(reason) = liftable.map(|held| held.reason.clone()) {
             self.remember(What::Recovered, &reason, "nothing is left");
             self.state.quarantine = None;

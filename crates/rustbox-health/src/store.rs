@@ -1,9 +1,10 @@
 //! The state file and the history, as one: read without a lock, written under one.
 //!
 //! Order of a write, under the lock: append what an earlier writer could not, write the state by temporary file, `fsync`,
-//! rename and `fsync` of the directory, then append to the history and to the counters. The state carries its newest history entry, so
-//! that a process that is killed between the two loses nothing: the next writer sees that the history is behind. The
-//! history is never ahead of the state; when it is, the state is an older copy and is treated as damaged.
+//! rename and `fsync` of the directory, then append to the history and to the counters. The state carries what it adds to
+//! both, so that a process that is killed between them loses nothing and counts nothing twice: the next writer adds it, as
+//! often as it likes. The history is never ahead of the state; when it is, the state is an older copy and is treated as
+//! damaged.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use crate::event::{Effect, Event, Refusal};
 use crate::history::{self, Entry, History};
 use crate::moment::Moment;
 use crate::seal::{seal, unseal};
-use crate::state::WorkerState;
+use crate::state::{Last, WorkerState};
 use crate::step::step;
 
 /// Name of the state file.
@@ -130,7 +131,7 @@ impl Store {
         let before = self.load(&now, &by, &mut effects)?;
         let (after, follows) = step(&before, event, &now, &by);
         effects.extend(follows);
-        self.commit(&before, after, effects)
+        self.commit(&before, after, effects, &format!("{}+{}", now.boot_id, now.boottime_ms))
     }
 
     /// The state to start from. A damaged one is set aside first, and quarantines.
@@ -165,17 +166,22 @@ impl Store {
         Ok(state)
     }
 
-    /// Appends what a writer that was killed could not.
+    /// Adds what a writer that was killed could not.
     fn catch_up(&self, state: &WorkerState, history: &History) -> Result<(), Error> {
-        match &state.newest {
-            Some(entry) if entry.generation > history.generation() => {
-                history::append(&self.directory, std::slice::from_ref(entry))
-            }
-            Some(_) | None => Ok(()),
-        }
+        let Some(last) = &state.last else { return Ok(()) };
+        let there = history.of_generation(last.generation);
+        history::append(&self.directory, last.entries.get(there..).unwrap_or_default())?;
+        self.counters.add(&last.counts)
     }
 
-    fn commit(&self, before: &WorkerState, mut after: WorkerState, effects: Vec<Effect>) -> Result<Updated, Error> {
+    /// Writes state, history and counters, in this order. `now` is a word for this moment, for the mark of what is counted.
+    fn commit(
+        &self,
+        before: &WorkerState,
+        mut after: WorkerState,
+        effects: Vec<Effect>,
+        now: &str,
+    ) -> Result<Updated, Error> {
         let mut updated = Updated { state: WorkerState::default(), refusal: None, warnings: Vec::new() };
         let mut entries: Vec<Entry> = Vec::new();
         let mut delta = Delta::default();
@@ -192,9 +198,9 @@ impl Store {
             for entry in &mut entries {
                 entry.generation = after.generation;
             }
-            if let Some(entry) = entries.last() {
-                after.newest = Some(entry.clone());
-            }
+            delta.mark(format!("{} {now}", after.generation));
+            let generation = after.generation;
+            after.last = Some(Last { generation, entries: entries.clone(), counts: delta.clone() });
             let text = serde_json::to_string(&after).map_err(Error::Json)?;
             self.directory.replace(STATE, seal(&text).as_bytes())?;
             history::append(&self.directory, &entries)?;

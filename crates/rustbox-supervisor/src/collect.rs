@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::host::Host;
 use crate::lease;
+use crate::leftover;
 use crate::lock::{self, BoxLock, Taken};
 use crate::teardown::chain;
 
@@ -213,16 +214,15 @@ fn empty(group: BoxCgroup, actions: &mut Vec<String>, remains: &mut Vec<String>)
     }
     match group.wait_empty(KILL_LIMIT) {
         Ok(emptied) if emptied.is_empty() => actions.push("saw it empty".to_owned()),
-        Ok(populated) => remains.push(format!("it is not empty: {populated:?}")),
+        Ok(populated) => remains.push(format!("{}: {populated:?}", leftover::TIMEOUT)),
         Err(error) => remains.push(chain("whether it is empty could not be read", &error)),
     }
     let paths = group.paths();
     match group.remove(REMOVE_LIMIT) {
         Ok(()) => actions.extend(paths.iter().map(|path| format!("removed {}", path.display()))),
         Err(error) => {
-            let failed = |f: &rustbox_cgroup::RemoveFailure| {
-                format!("cgroup_removal_failed: {}: {}", f.path.display(), f.source)
-            };
+            let failed =
+                |f: &rustbox_cgroup::RemoveFailure| format!("{}: {}: {}", leftover::CGROUP, f.path.display(), f.source);
             remains.extend(error.failures.iter().map(failed));
         }
     }

@@ -17,6 +17,7 @@ mod host;
 mod keeper;
 mod keeper_child;
 mod lease;
+mod leftover;
 mod lock;
 mod progress;
 mod proof;

@@ -241,7 +241,7 @@ impl BoxLock {
         let failed = |errno: Errno| Error::Remove { path: path_of(host, &self.id), source: errno.into() };
         for name in names_in(&self.directory).map_err(failed)? {
             if name != LOCK {
-                ignore_missing(unlinkat(&self.directory, name.as_str(), AtFlags::empty())).map_err(failed)?;
+                ignore_missing(self.remove_entry(&name)).map_err(failed)?;
             }
         }
         ignore_missing(unlinkat(&self.directory, LOCK, AtFlags::empty())).map_err(failed)?;
@@ -249,6 +249,15 @@ impl BoxLock {
             // Somebody who waits for the name has put a file of their own there.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    /// Rustbox makes no directory here. An empty one, where something was mounted perhaps, goes; what is in any other
+    /// is not ours to remove, and a mount point stays for its own error.
+    fn remove_entry(&self, name: &str) -> Result<(), Errno> {
+        match unlinkat(&self.directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => unlinkat(&self.directory, name, AtFlags::REMOVEDIR),
+            other => other,
         }
     }
 }

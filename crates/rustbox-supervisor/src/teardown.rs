@@ -14,6 +14,7 @@ use rustix::time::Timespec;
 
 use crate::claim::Claim;
 use crate::clock::{nanoseconds, now_rfc3339};
+use crate::leftover;
 use crate::progress::{Context, Event};
 use crate::proof::{Audited, Closed};
 use crate::sandbox::Sandbox;
@@ -182,7 +183,8 @@ fn end_of_init(
     if !init.process().ends_within(KILL_LIMIT) {
         let state = stat::describe(init.process().pid());
         autopsy.doubts.push(format!(
-            "the box's init, process {} in state {}, did not die within {} s",
+            "{}: the box's init, process {} in state {}, did not die within {} s",
+            leftover::TIMEOUT,
             state.pid,
             state.state.unwrap_or('?'),
             KILL_LIMIT.as_secs()
@@ -213,7 +215,7 @@ fn end_of_init(
             InitEnding::Unexpected
         }
         Err(error) => {
-            autopsy.doubts.push(chain("the box's init could not be reaped", &error));
+            autopsy.doubts.push(chain(leftover::REAP, &error));
             InitEnding::Unknown
         }
     }
@@ -224,7 +226,9 @@ fn release(context: &Context<'_>, claim: Claim, autopsy: &mut Autopsy, verdict: 
     let host = context.host;
     if verdict == ContainmentVerdict::Contained {
         if let Err(error) = claim.lock.remove(host) {
-            autopsy.failures.push(chain("the box's directory was not removed", &error));
+            let path = host.boxes_path().join(context.id.as_str());
+            let failure = chain("the box's directory was not removed", &error);
+            autopsy.failures.push(leftover::directory(&path, failure));
         }
         if let Err(error) = claim.lease.end(host) {
             autopsy.failures.push(chain("the uid was not given back", &error));
@@ -312,13 +316,13 @@ impl Autopsy {
             }
             let _ = poll(&mut [], Timespec::try_from(LOOK_AGAIN).ok().as_ref());
         }
-        let what = format!("{} tasks of the box are dead and not reaped", self.zombies.unwrap_or(0));
+        let what = format!("{}: {} tasks of the box are dead", leftover::REAP, self.zombies.unwrap_or(0));
         self.findings.push(Finding::new(FindingKind::ZombieDetected, what));
     }
 
     fn survivor(&mut self, pid: u32) {
         let seen = stat::describe(pid);
-        let what = format!("process {pid} is alive {} s after its box was killed", KILL_LIMIT.as_secs());
+        let what = format!("{}: process {pid} is alive {} s after the kill", leftover::TIMEOUT, KILL_LIMIT.as_secs());
         let mut finding = Finding::new(FindingKind::PostCleanupLeak, what);
         (finding.comm, finding.state) = (seen.comm, seen.state);
         finding.process = seen.starttime_ticks.map(|starttime_ticks| rustbox_core::ProcessKey { pid, starttime_ticks });
@@ -332,7 +336,7 @@ impl Autopsy {
             Err(error) => {
                 for failure in &error.failures {
                     let path = failure.path.display();
-                    self.failures.push(format!("cgroup_removal_failed: {path}: {}", failure.source));
+                    self.failures.push(format!("{}: {path}: {}", leftover::CGROUP, failure.source));
                 }
                 Some(false)
             }

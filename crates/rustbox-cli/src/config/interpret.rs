@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustbox_core::{BindAccess, RunSpec, SpecError};
+use rustbox_core::{BindAccess, ByteSize, RunSpec, SpecError};
 use serde_json::{Map, Value};
 
 use super::entries::{Entry, json_message};
@@ -10,6 +10,8 @@ use super::{FileSettings, Problem};
 
 /// Keys besides those of a run: where things are on this host.
 const PLACES: [&str; 3] = ["state_dir", "runtime_dir", "cgroup_root"];
+/// Keys for what a worker may run out of: the first and the last are sizes, the others are numbers.
+const LEAST: [&str; 4] = ["min_free_disk", "min_free_inodes", "min_free_descriptors", "min_free_memory"];
 /// Keys that hold lists of texts, each written as the flag of that name takes it.
 const LISTS: [&str; 4] = ["bind", "ro_bind", "tmpfs", "env"];
 /// How far a mistyped key may be from the one that is suggested, in letters.
@@ -55,6 +57,16 @@ fn interpret_one(entry: &Entry, settings: &mut FileSettings) -> Result<Option<St
         }
         return Ok(None);
     }
+    if LEAST.contains(&key) {
+        let least = &mut settings.thresholds;
+        match key {
+            "min_free_disk" => least.disk_bytes = size(&entry.value)?,
+            "min_free_inodes" => least.inodes = number(&entry.value)?,
+            "min_free_descriptors" => least.descriptors = number(&entry.value)?,
+            _ => least.memory_bytes = size(&entry.value)?,
+        }
+        return Ok(None);
+    }
     if LISTS.contains(&key) {
         add_list(key, texts(&entry.value)?, &mut settings.run)?;
         return Ok(None);
@@ -97,7 +109,10 @@ pub(super) fn known_keys() -> Vec<String> {
         Ok(Value::Object(object)) => object,
         _ => Map::new(),
     };
-    run.into_iter().map(|(key, _)| key).chain(PLACES.iter().chain(&LISTS).map(|key| (*key).to_owned())).collect()
+    run.into_iter()
+        .map(|(key, _)| key)
+        .chain(PLACES.iter().chain(&LEAST).chain(&LISTS).map(|key| (*key).to_owned()))
+        .collect()
 }
 
 /// The message for a key that a run does not have, or the parser's for a value that does not fit.
@@ -126,6 +141,14 @@ fn check_range(spec: RunSpec) -> Result<(), String> {
 fn absolute(value: &Value) -> Result<PathBuf, String> {
     let path = value.as_str().map(PathBuf::from).ok_or("expected a path in quotes")?;
     if path.is_absolute() { Ok(path) } else { Err(format!("{} is not an absolute path", path.display())) }
+}
+
+fn number(value: &Value) -> Result<u64, String> {
+    value.as_u64().ok_or_else(|| "expected a whole number from 0".to_owned())
+}
+
+fn size(value: &Value) -> Result<u64, String> {
+    serde_json::from_value::<ByteSize>(value.clone()).map(|size| size.0).map_err(|e| json_message(&e))
 }
 
 fn texts(value: &Value) -> Result<Vec<String>, String> {

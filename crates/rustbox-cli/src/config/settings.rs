@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use rustbox_core::{RunSpec, SpecError};
+use rustbox_health::Thresholds;
 use rustbox_supervisor::Places;
 
 use super::{FileSettings, Problem, chosen_file, load};
@@ -53,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) runtime_dir: PathBuf,
     /// A delegated cgroup to make boxes in.
     pub(crate) cgroup_root: Option<PathBuf>,
+    /// Below what the worker quarantines itself.
+    pub(crate) thresholds: Thresholds,
     /// The file that was read, if one was.
     pub(crate) file: Option<PathBuf>,
     lines: Vec<(String, usize)>,
@@ -79,6 +82,7 @@ impl Settings {
             state_dir: pick(&args.state_dir, said.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             runtime_dir: pick(&args.runtime_dir, said.runtime_dir).unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into()),
             cgroup_root: pick(&args.cgroup_root, said.cgroup_root),
+            thresholds: said.thresholds,
             file,
             lines: said.lines,
             globals: args.sources.clone(),

@@ -23,6 +23,7 @@ pub(crate) fn effective(settings: &Settings) -> Result<Vec<Effective>, SpecError
     spec.argv = vec!["true".into()];
     let plan = spec.validate()?;
     let mut rows = places(settings);
+    rows.extend(least(settings));
     rows.extend(isolation(&plan));
     rows.extend(limits(&plan));
     rows.extend(inside(settings, &plan));
@@ -47,6 +48,16 @@ fn places(settings: &Settings) -> Vec<Effective> {
         row("runtime_dir", quoted(settings.runtime_dir.display())),
         row("cgroup_root", settings.cgroup_root.as_ref().and_then(|dir| quoted(dir.display()))),
         row("cgroup_backend", settings.run.cgroup_backend.and_then(quoted)),
+    ]
+}
+
+fn least(settings: &Settings) -> Vec<Effective> {
+    let least = &settings.thresholds;
+    vec![
+        row("min_free_disk", size(Some(least.disk_bytes))),
+        row("min_free_inodes", Some(least.inodes.to_string())),
+        row("min_free_descriptors", Some(least.descriptors.to_string())),
+        row("min_free_memory", size(Some(least.memory_bytes))),
     ]
 }
 

@@ -1,7 +1,9 @@
 //! What a run asks before it begins, and tells when it has ended.
 
 use rustbox_core::RunReport;
-use rustbox_health::{Admission, Counters, Delta, Error, Event, Store, WorkerState, admit, count_run, run_event};
+use rustbox_health::{
+    Admission, Counters, Delta, Error, Event, Refused, Resources, Store, WorkerState, admit, count_run, run_event,
+};
 
 use crate::config::Settings;
 use crate::error::{CliError, chain};
@@ -10,9 +12,30 @@ use crate::render::escape_text;
 
 /// Asks whether this worker takes work. Returns its state as it was read; none for a new worker.
 pub(crate) fn before_run(settings: &Settings) -> Result<Option<Box<WorkerState>>, CliError> {
-    match admit(&settings.state_dir).map_err(CliError::Health)? {
-        Admission::Open(state) => Ok(state),
-        Admission::Refused(refused) => Err(CliError::Quarantined(refused)),
+    let state = match admit(&settings.state_dir).map_err(CliError::Health)? {
+        Admission::Open(state) => state,
+        Admission::Refused(refused) => return Err(CliError::Quarantined(refused)),
+    };
+    let left = Resources::read(&settings.state_dir).map_err(CliError::Health)?;
+    match left.shortage(&settings.thresholds) {
+        None => Ok(state),
+        Some(detail) => Err(exhausted(settings, detail)),
+    }
+}
+
+/// Quarantines for a shortage. Refused is the run in any case: where there is no room to write it down, the next run finds
+/// the same shortage.
+fn exhausted(settings: &Settings, detail: String) -> CliError {
+    let event = Event::Exhausted { detail: detail.clone() };
+    match Store::open(&settings.state_dir).and_then(|store| store.update(&event, "rustbox run")) {
+        Ok(updated) => match Refused::by(&updated.state) {
+            Some(refused) => CliError::Quarantined(refused),
+            None => CliError::Quarantined(Refused::short(detail)),
+        },
+        Err(error) => {
+            lost("the worker's state could not be written", &error);
+            CliError::Quarantined(Refused::short(detail))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustbox_health::{Backend, Complaint, ReasonKind, Refused, Status, Survey, WorkerState};
+use rustbox_health::{Backend, Complaint, ReasonKind, Refused, Resources, Status, Survey, Thresholds, WorkerState};
 use serde::Serialize;
 
 /// Status of a worker whose state could not be read.
@@ -42,6 +42,10 @@ pub(super) struct Health {
     /// Since when the service has been stopped.
     pub(super) stopped_since: Option<String>,
     pub(super) backend_selection: Option<Backend>,
+    /// How much is left of what a worker may run out of.
+    resources: Option<Resources>,
+    /// What there is too little of: the next run will be refused for it.
+    pub(super) shortage: Option<String>,
     pub(super) history_entries: Option<usize>,
     pub(super) history_damaged_lines: Option<usize>,
     /// What to type next.
@@ -115,6 +119,16 @@ impl Health {
         Self { next: Some(next.to_owned()), unseen: vec![why], ..Self::nothing(state_dir) }
     }
 
+    /// Adds how much is left. A worker that is short of something takes no work, although nobody has written that down yet.
+    pub(super) fn has(&mut self, left: Resources, thresholds: &Thresholds) {
+        self.resources = Some(left);
+        self.shortage = left.shortage(thresholds);
+        if self.shortage.is_some() && self.can_accept_submissions == Some(true) {
+            self.can_accept_submissions = Some(false);
+            self.next = Some("free what `shortage` names, then `rustbox health --recover`".to_owned());
+        }
+    }
+
     fn nothing(state_dir: &Path) -> Self {
         Self {
             schema: "rustbox.health-view/v1",
@@ -135,6 +149,8 @@ impl Health {
             last_clean_audit: None,
             stopped_since: None,
             backend_selection: None,
+            resources: None,
+            shortage: None,
             history_entries: None,
             history_damaged_lines: None,
             next: None,

@@ -28,6 +28,7 @@ pub(super) fn page(health: &Health) -> String {
     known("seen", health.quarantine_detail.as_ref());
     known("by", health.quarantine_by.as_ref());
     known("stopped", health.stopped_since.as_ref());
+    known("short of", health.shortage.as_ref());
     for complaint in &health.complaints {
         row("look at", &format!("{} since {}: {}", complaint.kind, complaint.since, complaint.detail));
     }

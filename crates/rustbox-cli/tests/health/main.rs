@@ -5,6 +5,22 @@
 #[expect(dead_code, reason = "the other tests of this program use the rest of it")]
 mod sandbox;
 
+/// Puts the worker back. Whether a host is clean is a question about the whole host, so that a dead box which somebody else
+/// is about to collect is waited for.
+fn unquarantine(sandbox: &sandbox::Sandbox, reason: &str) -> sandbox::Said {
+    const ATTEMPTS: usize = 50;
+    let mut said = sandbox.rustbox(["health", "--unquarantine", "--reason", reason]);
+    for _ in 0..ATTEMPTS {
+        let is_ours = said.stderr.contains(sandbox.path().to_str().unwrap());
+        if said.code == Some(0) || is_ours {
+            break;
+        }
+        said = sandbox.rustbox(["health", "--unquarantine", "--reason", reason]);
+    }
+    said
+}
+
+mod hostile;
 mod many;
 mod operator;
 mod runbooks;

@@ -78,7 +78,7 @@ fn unquarantine(reason: &str, clean: Cleanliness, force: Force) -> Event {
 }
 
 fn recovered() -> Event {
-    Event::Recovered { clean: Cleanliness::Clean }
+    Event::Recovered { clean: Cleanliness::Clean, shortage: None }
 }
 
 // D21: what each kind of finding makes of a healthy worker, at a run's end and by an audit.
@@ -190,9 +190,9 @@ fn a_recovery_lifts_only_what_needs_no_review() {
         let mut worker = Worker::new();
         worker.then(&Event::Quarantine { reason: kind.as_str().into() });
         assert_eq!(worker.kind(), Some(kind));
-        worker.then(&Event::Recovered { clean: Cleanliness::Unknown("/proc".into()) });
+        worker.then(&Event::Recovered { clean: Cleanliness::Unknown("/proc".into()), shortage: None });
         assert_eq!(worker.kind(), Some(kind), "not known is not clean");
-        worker.then(&Event::Recovered { clean: Cleanliness::Dirty("cgroup x".into()) });
+        worker.then(&Event::Recovered { clean: Cleanliness::Dirty("cgroup x".into()), shortage: None });
         assert_eq!((worker.kind(), worker.state.failed_recovery_count), (Some(kind), 2));
         worker.then(&recovered());
         assert_eq!(worker.kind().is_some(), kind.needs_review(), "{kind:?}");
@@ -270,12 +270,26 @@ fn a_stop_refuses_work_without_being_a_quarantine() {
 }
 
 #[test]
-fn a_failed_baseline_and_a_damaged_state_quarantine_at_once() {
+fn a_baseline_that_cannot_be_restored_and_a_damaged_state_quarantine_at_once() {
     let mut worker = Worker::new();
-    worker.then(&Event::BaselineFailed { detail: "a mount more".into() });
+    worker.then(&Event::Recovered { clean: Cleanliness::Unknown("/proc".into()), shortage: None });
+    assert_eq!(worker.kind(), None, "what is not known is no proof");
+    worker.then(&Event::Recovered { clean: Cleanliness::Dirty("a mount".into()), shortage: None });
     assert_eq!(worker.kind(), Some(ReasonKind::BaselineEquivalenceFailed));
     worker.then(&Event::StateDamaged { detail: "torn".into() });
     assert_eq!(worker.kind(), Some(ReasonKind::StateCorrupted));
+}
+
+// Q07.
+#[test]
+fn a_shortage_quarantines_until_a_recovery_sees_that_it_is_over() {
+    let mut worker = Worker::new();
+    worker.then(&Event::Exhausted { detail: "3 inodes".into() });
+    assert_eq!(worker.kind(), Some(ReasonKind::ResourceExhaustion));
+    worker.then(&Event::Recovered { clean: Cleanliness::Clean, shortage: Some("3 inodes".into()) });
+    assert_eq!(worker.kind(), Some(ReasonKind::ResourceExhaustion), "nothing is left, and there is still no room");
+    worker.then(&recovered());
+    assert_eq!(worker.kind(), None);
 }
 
 #[test]
