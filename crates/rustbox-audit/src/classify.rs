@@ -69,6 +69,14 @@ pub(crate) type History<'a> = Vec<Sighting<'a>>;
 /// Judges every candidate, every leftover and every gap.
 #[must_use]
 pub fn classify(looks: &[Look], patience: &Patience) -> Classification {
+    let mut out = classify_processes(looks, patience);
+    find_residue(looks, &mut out);
+    find_gaps(looks, &mut out);
+    out
+}
+
+/// Judges the candidates alone: for looks that were at these processes and at nothing else.
+pub(crate) fn classify_processes(looks: &[Look], patience: &Patience) -> Classification {
     let attributed: Vec<Vec<(&ProcessSeen, Attribution)>> = looks.iter().map(attributed).collect();
     let histories = histories(looks, &attributed);
     let mut out = Classification::default();
@@ -89,8 +97,6 @@ pub fn classify(looks: &[Look], patience: &Patience) -> Classification {
     for (history, accusation) in fleeting(looks, &histories, &accused_boxes) {
         out.findings.push(describe_process(&accusation, history, looks));
     }
-    find_residue(looks, &mut out);
-    find_gaps(looks, &mut out);
     out
 }
 

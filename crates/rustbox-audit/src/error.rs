@@ -44,6 +44,12 @@ pub enum AuditError {
         /// Why.
         source: io::Error,
     },
+    /// The watch has no descriptor to be woken by.
+    #[error("make a descriptor for the watch")]
+    Watch {
+        /// Why.
+        source: io::Error,
+    },
     /// A namespace descriptor does not behave as one.
     #[error("identify a PID namespace by its descriptor")]
     IdentifyNamespace {

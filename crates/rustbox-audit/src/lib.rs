@@ -8,7 +8,7 @@
 //!          the only reader  pure                   pure                the only writer
 //! ```
 //!
-//! [`audit`] runs it all. [`audit_box`] is the cheap audit of one box at its end, by proofs that need no look at the host.
+//! [`audit`] runs it all. [`watch`] goes on watching. [`audit_box`] is the cheap audit of one box at its end, by proofs that need no look at the host.
 //!
 //! What an answer rests on:
 //! - A process belongs to a box by a *primary* mark: its PID namespace is the box's or lies in it, its audit session id is
@@ -25,12 +25,14 @@ mod box_audit;
 mod cgroup_dir;
 mod classify;
 mod clock;
+mod connector;
 mod decide;
 mod describe;
 mod digest;
 mod error;
 mod events;
 mod gaps;
+mod glance;
 mod incident;
 mod index;
 mod judge;
@@ -39,6 +41,7 @@ mod look;
 mod observe;
 mod parse;
 mod pause;
+mod population;
 mod proc_root;
 mod reading;
 mod registry;
@@ -46,7 +49,9 @@ mod remove;
 mod report;
 mod residue;
 mod snapshot;
+mod suspects;
 mod sys;
+mod watch;
 
 pub use act::{ActionOutcome, ActionResult, act};
 pub use attribute::{Attribution, Attributor, Placement};
@@ -59,8 +64,8 @@ pub use events::{emit, message_id};
 pub use incident::{Incident, Section};
 pub use look::SnapshotBuilder;
 pub use parse::{
-    CgroupLine, CgroupMount, Hierarchy, Stat, Status, parse_cgroup, parse_cgroup_mounts, parse_namespace_link,
-    parse_stat, parse_status,
+    CgroupLine, CgroupMount, Hierarchy, ProcEvent, Stat, Status, parse_cgroup, parse_cgroup_mounts,
+    parse_namespace_link, parse_proc_events, parse_stat, parse_status,
 };
 pub use proc_root::ProcRoot;
 pub use reading::{ProcFile, Reading, Unread};
@@ -69,6 +74,7 @@ pub use report::{AuditReport, Verdict};
 pub use snapshot::{
     AncestorSeen, CgroupSeen, CgroupState, Life, Observer, PathSeen, ProcSnapshot, ProcessSeen, UnreadProcess,
 };
+pub use watch::{WatchOptions, Watched, watch};
 
 /// The example of the README runs as a test.
 #[cfg(doctest)]

@@ -32,11 +32,20 @@ impl ProcSnapshot {
     pub fn take(root: &ProcRoot, registry: &Registry) -> Result<Self, AuditError> {
         let cgroups = read_cgroups(registry);
         let paths = read_paths(registry);
-        let mut look = SnapshotBuilder::new(root.observer().clone(), registry, cgroups, paths);
         let mut pids = Vec::new();
         root.list(&mut pids)?;
+        Ok(Self::of(root, registry, cgroups, paths, &pids))
+    }
+
+    /// Looks at these processes and at no other.
+    pub(crate) fn take_of(root: &ProcRoot, registry: &Registry, cgroups: Vec<CgroupSeen>, pids: &[u32]) -> Self {
+        Self::of(root, registry, cgroups, Vec::new(), pids)
+    }
+
+    fn of(root: &ProcRoot, registry: &Registry, cgroups: Vec<CgroupSeen>, paths: Vec<PathSeen>, pids: &[u32]) -> Self {
+        let mut look = SnapshotBuilder::new(root.observer().clone(), registry, cgroups, paths);
         let mut lineages = Lineages::new(root.observer().pid_namespace);
-        for pid in pids {
+        for pid in pids.iter().copied() {
             let Ok(directory) = root.open_process(pid) else {
                 look.vanished(pid);
                 continue;
@@ -45,7 +54,7 @@ impl ProcSnapshot {
                 lineages.climb(&directory, inode)
             });
         }
-        Ok(look.finish(&mut |pid, buffer| root.open_process(pid)?.read(ProcFile::Stat, buffer)))
+        look.finish(&mut |pid, buffer| root.open_process(pid)?.read(ProcFile::Stat, buffer))
     }
 }
 

@@ -3,12 +3,15 @@
 mod cgroup;
 mod link;
 mod mountinfo;
+mod proc_event;
 mod stat;
 mod status;
 
 pub use cgroup::{CgroupLine, parse_cgroup};
 pub use link::parse_namespace_link;
 pub use mountinfo::{CgroupMount, Hierarchy, parse_cgroup_mounts};
+pub(crate) use proc_event::{CN_IDX_PROC, listen_request};
+pub use proc_event::{ProcEvent, parse_proc_events};
 pub use stat::{Stat, parse_stat};
 pub use status::{Status, parse_status};
 

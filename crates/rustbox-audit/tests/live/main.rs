@@ -4,6 +4,7 @@
 
 mod stage;
 mod sys;
+mod watch;
 
 use std::time::{Duration, Instant};
 

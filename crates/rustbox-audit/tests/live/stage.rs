@@ -1,6 +1,6 @@
 //! Boxes and bystanders on the live host, made without rustbox: a shell, `unshare`, and cgroup directories.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustbox_audit::{BoxMarks, CgroupMark, Phase, PidNamespaceMark, Registry, parse_cgroup_mounts, parse_stat};
 use rustbox_core::ProcessKey;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FlockOperation;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid};
 
 /// Anything here takes milliseconds; a host that needs longer is broken.
@@ -78,6 +79,8 @@ pub(crate) struct TestBox {
     pub(crate) marks: BoxMarks,
     pub(crate) init: u32,
     pub(crate) init_pidfd: OwnedFd,
+    /// The locks that say that somebody owns the box: else a cleanup that runs beside the test would collect it.
+    locks: Vec<File>,
     supervisor: Child,
 }
 
@@ -88,10 +91,15 @@ impl TestBox {
         let name = format!("at{}-{number}", std::process::id());
         let mut marks = BoxMarks::new(name.parse().expect("a box id"), phase);
         let mounts = parse_cgroup_mounts(&fs::read("/proc/self/mountinfo").expect("mountinfo"));
-        let mut join = String::new();
+        let (mut join, mut locks) = (String::new(), Vec::new());
         for mount in mounts.iter().filter(|mount| is_wanted(&mount.mount_point)) {
             let directory = mount.mount_point.join(marks.box_id.cgroup_name());
             fs::create_dir(&directory).expect("make a cgroup");
+            if phase != Phase::Abandoned {
+                let lock = File::open(&directory).expect("open a cgroup");
+                rustix::fs::flock(&lock, FlockOperation::LockExclusive).expect("lock a cgroup");
+                locks.push(lock);
+            }
             join.push_str(&format!("echo $$ > {}/cgroup.procs; ", directory.display()));
             marks.cgroups.push(CgroupMark::locate(&directory, &mounts).expect("it is in a cgroup mount"));
         }
@@ -108,7 +116,7 @@ impl TestBox {
         marks.init = key_of(init);
         marks.supervisor = key_of(supervisor.id());
         let init_pidfd = pidfd_of(init);
-        Self { marks, init, init_pidfd, supervisor }
+        Self { marks, init, init_pidfd, locks, supervisor }
     }
 
     pub(crate) fn registry(&self) -> Registry {
@@ -129,12 +137,30 @@ impl TestBox {
         }
     }
 
+    /// Moves a process out of the first hierarchy that the box has a cgroup in; returns when that was done.
+    pub(crate) fn move_out_partly(&self, pid: u32) -> Instant {
+        let mark = self.marks.cgroups.first().expect("a cgroup");
+        let root = mark.directory.parent().expect("below a mount").join("cgroup.procs");
+        fs::write(root, pid.to_string()).expect("move a process");
+        Instant::now()
+    }
+
+    /// Ends a process that a test has put into the box's namespace.
+    pub(crate) fn end(&self, pid: u32) {
+        let pidfd = pidfd_of(pid);
+        let link = fs::read_link(format!("/proc/{pid}/ns/pid")).expect("its namespace");
+        let own = self.marks.pid_namespace.as_ref().map(PidNamespaceMark::inode);
+        assert_eq!(rustbox_audit::parse_namespace_link(link.as_os_str().as_encoded_bytes()), own, "it is the box's");
+        pidfd_send_signal(&pidfd, Signal::KILL).expect("end a process");
+    }
+
     /// Ends the box as its supervisor would: init, then the cgroups.
     pub(crate) fn close(&mut self) {
         let _gone = pidfd_send_signal(&self.init_pidfd, Signal::KILL);
         wait_for_end(&self.init_pidfd);
         let _gone = self.supervisor.kill();
         let _status = self.supervisor.wait();
+        self.locks.clear();
         for mark in &self.marks.cgroups {
             until("an empty cgroup", || match fs::remove_dir(&mark.directory) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => None,
