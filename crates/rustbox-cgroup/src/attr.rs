@@ -14,6 +14,9 @@ use crate::parse;
 /// Longest control file that is read at once, in bytes: the longest one here, `cpu.stat`, has about 300.
 const ATTR_BYTES: usize = 4096;
 
+/// More than any line of `cgroup.procs` has.
+const LINE_BYTES: usize = 16;
+
 /// Longest `cgroup.procs` that is read, in bytes: eight for every process that Linux can have.
 const PROCS_BYTES: usize = 8 << 22;
 
@@ -131,10 +134,11 @@ impl Dir {
                 attr: PROCS,
                 source: e.into(),
             })?;
-            if length == 0 {
+            text.extend_from_slice(buffer.get(..length).unwrap_or_default());
+            // The kernel fills the buffer as far as whole lines fit (`seq_read_iter` in fs/seq_file.c).
+            if length + LINE_BYTES < ATTR_BYTES {
                 break;
             }
-            text.extend_from_slice(buffer.get(..length).unwrap_or_default());
         }
         str::from_utf8(&text).ok().and_then(parse::pids).ok_or_else(|| self.unknown_form(PROCS, &text))
     }

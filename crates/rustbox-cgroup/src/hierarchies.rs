@@ -78,7 +78,7 @@ impl Hierarchies {
     /// swap accounting is an item of its own, unless the host has no swap. On v2 `memory.swap.max` shows only in a
     /// cgroup that exists, so [`Self::create`] is what finds it missing there.
     ///
-    /// No system call on v2, one on v1 and hybrid.
+    /// No system call on v2; one on v1 and hybrid, the first time.
     #[must_use]
     pub fn missing(&self, limits: &Limits) -> Vec<MissingControl> {
         let mut missing: Vec<MissingControl> = wanted(limits)
@@ -87,7 +87,9 @@ impl Hierarchies {
             .collect();
         let memory = self.layout.home(Control::Memory).and_then(|i| self.layout.roots.get(i));
         if let Some(root) = memory.filter(|root| root.version == Version::V1)
-            && root.dir().is_ok_and(|dir| lacks(dir, "memory.memsw.limit_in_bytes"))
+            && root.dir().is_ok_and(|dir| {
+                *self.layout.lacks_swap_accounting.get_or_init(|| lacks(dir, "memory.memsw.limit_in_bytes"))
+            })
             && host_has_swap()
         {
             missing.push(swap_missing());

@@ -128,6 +128,8 @@ pub(crate) struct Layout {
     pub(crate) backend: CgroupBackend,
     /// The v2 root first, if it is used; then v1 in the kernel's order.
     pub(crate) roots: Vec<Root>,
+    /// Whether the v1 memory hierarchy counts no swap: as the kernel was booted, so it is looked at once.
+    pub(crate) lacks_swap_accounting: OnceLock<bool>,
 }
 
 impl Layout {
@@ -157,7 +159,7 @@ impl Layout {
             return Err(absent("cgroup"));
         }
         let roots = v2.into_iter().filter(|_| with_v2).chain(v1.into_iter().filter(|_| with_v1)).collect();
-        Ok(Self { backend, roots })
+        Ok(Self { backend, roots, lacks_swap_accounting: OnceLock::new() })
     }
 
     /// The index of the root that serves a control. On hybrid a controller is on v1 or on v2, never on both.

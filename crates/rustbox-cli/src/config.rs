@@ -83,8 +83,8 @@ pub(crate) fn chosen_file(named: Option<&Path>) -> Option<PathBuf> {
     match named {
         Some(path) => Some(path.to_owned()),
         // A default that cannot be looked at is not a default that is absent: reading it says why.
-        None => match std::fs::symlink_metadata(DEFAULT_FILE) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        None => match rustix::fs::lstat(DEFAULT_FILE) {
+            Err(rustix::io::Errno::NOENT) => None,
             _ => Some(PathBuf::from(DEFAULT_FILE)),
         },
     }

@@ -3,6 +3,7 @@
 //! They are blocked and read through a signalfd, so that the supervisor's poll loop sees them
 //! between two steps and never in the middle of one. The payload starts with a mask of its own.
 
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -27,8 +28,7 @@ impl Signals {
     /// # Errors
     /// The kernel refuses, or does not tell which signals are ignored.
     pub(crate) fn block() -> Result<Self, CliError> {
-        let status = std::fs::read_to_string("/proc/self/status").map_err(CliError::Signals)?;
-        let ignored = ignored_mask(&status);
+        let ignored = ignored_mask(&own_status().map_err(CliError::Signals)?);
         let mut set = SigSet::empty();
         set.add(ALWAYS);
         for signal in UNLESS_IGNORED {
@@ -55,6 +55,14 @@ impl Drop for Signals {
         while let Ok(Some(_)) = self.fd.read_signal() {}
         let _ = self.before.thread_set_mask();
     }
+}
+
+/// Our own status file. The kernel makes all of it for one `read`, and it has about 1,500 bytes.
+fn own_status() -> std::io::Result<String> {
+    let mut text = vec![0; 4096];
+    let length = std::fs::File::open("/proc/self/status")?.read(&mut text)?;
+    text.truncate(length);
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn bit(signal: Signal) -> u64 {

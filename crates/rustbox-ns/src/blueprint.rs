@@ -31,6 +31,8 @@ pub struct Resources<'a> {
 /// One resource limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
+    /// Its number in the list of all of them, for error texts.
+    pub(crate) item: u32,
     pub(crate) resource: Resource,
     pub(crate) soft: Option<u64>,
     pub(crate) hard: Option<u64>,
@@ -229,15 +231,17 @@ fn rlimits(limits: &Limits) -> Vec<Limit> {
         (Resource::As, process.address_space),
         (Resource::Cpu, process.cpu_seconds),
     ];
-    let lower = |(resource, limit): (Resource, Option<u64>)| {
-        let hard = getrlimit(resource).maximum;
-        let value = match (limit, hard) {
+    let lower = |(item, (resource, limit)): (u32, (Resource, Option<u64>))| {
+        let ours = getrlimit(resource);
+        let value = match (limit, ours.maximum) {
             (Some(limit), Some(hard)) => Some(limit.min(hard)),
             (limit, hard) => limit.or(hard),
         };
-        Limit { resource, soft: value, hard: value }
+        // What is inherited as it should be need not be set.
+        let differs = (ours.current, ours.maximum) != (value, value);
+        differs.then_some(Limit { item, resource, soft: value, hard: value })
     };
-    wanted.into_iter().map(lower).collect()
+    (0..).zip(wanted).filter_map(lower).collect()
 }
 
 fn ignored_signals() -> Result<u64, Error> {

@@ -91,8 +91,8 @@ fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<()
     sys::unblock_all().map_err(Failure::at(Stage::Session))?;
     seccomp(plan, supervisor).map_err(Failure::at(Stage::Seccomp))?;
     // Last: the steps above need a descriptor more than a payload that may have three.
-    for (item, limit) in (0..).zip(&plan.rlimits) {
-        let value = Rlimit { current: limit.soft, maximum: limit.hard };
+    for limit in &plan.rlimits {
+        let (value, item) = (Rlimit { current: limit.soft, maximum: limit.hard }, limit.item);
         setrlimit(limit.resource, value).map_err(|errno| Failure { stage: Stage::Rlimits, errno, item })?;
     }
     Ok(())

@@ -1,25 +1,32 @@
 //! Runs between `clone3` and `execve`: no allocation, no lock, no `tracing`, no panic.
 //!
 //! Builds the box's root. In order: make every mount of this namespace private (else unmounting
-//! the old root would unmount the host's); mount a tmpfs over `/` (the old root stays reachable by
-//! path, the new one by its descriptor); walk the list; make the tmpfs read-only; pivot; detach.
-//! Linux 5.14, the oldest kernel that is supported, has the whole descriptor-based mount API, so
-//! there is no second way.
+//! the old root would unmount the host's); mount a tmpfs over `/` and go there (an absolute path then
+//! still leads to the host, a relative one into the new root); walk the list; make the tmpfs read-only;
+//! pivot; detach.
+//!
+//! Two ways to mount. What lies on names that this process made itself a moment ago, in a tmpfs that nobody
+//! else can see, is mounted by its relative path with mount(2): one call, and there is nothing on the way that
+//! could be a symlink. Where the way may lead through files of somebody else, nothing is made or mounted but
+//! below a directory that was reached name by name, with the descriptor-based calls of Linux 5.2.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustbox_core::Stage;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_bind, mount_bind_recursive, move_mount,
+    open_tree, unmount,
 };
 
 use crate::child::Failure;
 use crate::proc_mask;
-use crate::root_plan::{Missing, Op, Place, RootPlan, Source};
+use crate::root_plan::{Kind, Missing, Op, Place, RootPlan, Source};
 use crate::sys::{self, MountAttr};
 
 const READ_ONLY: u64 = 0x1;
@@ -48,10 +55,13 @@ pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
         .map_err(Failure::at(Stage::Root))?;
     move_mount(root.as_fd(), c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(Failure::at(Stage::Root))?;
+    rustix::process::fchdir(&root).map_err(Failure::at(Stage::Root))?;
     for (item, op) in (0..).zip(&plan.ops) {
         let stage = match op {
             Op::Directory { .. } | Op::Symlink { .. } | Op::Text { .. } => Stage::Root,
-            Op::Bind { .. } | Op::Tmpfs { .. } => Stage::Mount,
+            Op::System { .. } | Op::SealSystem | Op::Bind { .. } | Op::OwnTmpfs { .. } | Op::Tmpfs { .. } => {
+                Stage::Mount
+            }
             Op::Dev => Stage::Dev,
             Op::Proc => Stage::Proc,
         };
@@ -59,12 +69,11 @@ pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
     }
     let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
     sys::mount_setattr(root.as_fd(), c"", EMPTY_PATH, &sealed).map_err(Failure::at(Stage::Root))?;
-    pivot(root.as_fd()).map_err(Failure::at(Stage::Pivot))
+    pivot().map_err(Failure::at(Stage::Pivot))
 }
 
 /// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached.
-fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::process::fchdir(root)?;
+fn pivot() -> Result<(), Errno> {
     rustix::process::pivot_root(c".", c".")?;
     unmount(c".", UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
@@ -81,9 +90,15 @@ fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<Owned
 
 fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<(), Errno> {
     match op {
-        Op::Directory { path } => mkdirat(root, path.as_c_str(), directory_mode()),
-        Op::Symlink { target, path } => symlinkat(target.as_c_str(), root, path.as_c_str()),
-        Op::Text { path, content } => text(root, path, content),
+        Op::Directory { path } => mkdirat(CWD, path.as_c_str(), directory_mode()),
+        Op::Symlink { target, path } => symlinkat(target.as_c_str(), CWD, path.as_c_str()),
+        Op::Text { path, content } => text(path, content),
+        Op::System { source, path, kind, missing } => system(source, path, *kind, *missing),
+        Op::SealSystem => seal_system(root),
+        Op::OwnTmpfs { path, options } => {
+            existing(mkdirat(CWD, path.as_c_str(), directory_mode()))?;
+            mount(c"tmpfs", path.as_c_str(), c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
+        }
         Op::Bind { source, place, idmap, missing } => match bind(root, source, place, *idmap) {
             Err(Errno::NOENT) if *missing == Missing::Skip => Ok(()),
             result => result,
@@ -98,14 +113,56 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<(), Errno> {
             ];
             attach(root, tmpfs(&options, plain())?.as_fd(), place, FileType::Directory)
         }
-        Op::Dev => dev(root),
-        Op::Proc => proc(root),
+        Op::Dev => dev(),
+        Op::Proc => proc(),
     }
 }
 
-fn text(root: BorrowedFd<'_>, path: &CStr, content: &[u8]) -> Result<(), Errno> {
+/// Shows a file or directory of the host at a place that is ours; what it may do is settled by
+/// [`seal_system`] for all of them at once, before anything else is mounted.
+fn system(source: &CStr, path: &CStr, kind: Kind, missing: Missing) -> Result<(), Errno> {
+    make_point(path, kind)?;
+    let other = match mount_bind_recursive(source, path) {
+        // The kind was a guess where the source is a symlink of the host.
+        Err(Errno::NOTDIR) => {
+            if kind == Kind::Directory {
+                Kind::File
+            } else {
+                Kind::Directory
+            }
+        }
+        Err(Errno::NOENT) if missing == Missing::Skip => return unmake_point(path, kind),
+        result => return result,
+    };
+    unmake_point(path, kind)?;
+    make_point(path, other)?;
+    mount_bind_recursive(source, path)
+}
+
+fn make_point(path: &CStr, kind: Kind) -> Result<(), Errno> {
+    match kind {
+        Kind::Directory => mkdirat(CWD, path, directory_mode()),
+        Kind::File => mknodat(CWD, path, FileType::RegularFile, Mode::from_raw_mode(0o444), 0),
+    }
+}
+
+fn unmake_point(path: &CStr, kind: Kind) -> Result<(), Errno> {
+    let flags = if kind == Kind::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    unlinkat(CWD, path, flags)
+}
+
+/// Makes everything that is mounted so far read-only, without set-uid and devices; only the tmpfs at the root
+/// stays writable, for what comes next.
+fn seal_system(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    let all = MountAttr { set: READ_ONLY | NO_SUID | NO_DEV, propagation: PRIVATE, ..MountAttr::default() };
+    sys::mount_setattr(root, c"", EMPTY_PATH | RECURSIVE, &all)?;
+    let writable = MountAttr { clear: READ_ONLY, ..MountAttr::default() };
+    sys::mount_setattr(root, c"", EMPTY_PATH, &writable)
+}
+
+fn text(path: &CStr, content: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(root, path, flags, Mode::from_raw_mode(0o644))?;
+    let file = openat(CWD, path, flags, Mode::from_raw_mode(0o644))?;
     if rustix::io::write(&file, content)? == content.len() { Ok(()) } else { Err(Errno::NOSPC) }
 }
 
@@ -160,6 +217,10 @@ fn attach(root: BorrowedFd<'_>, mount: BorrowedFd<'_>, place: &Place, kind: File
     } else {
         mknodat(at, last.as_c_str(), FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
     };
+    if made.is_ok() {
+        // A name that was free until now, in a directory that was reached without a symlink: it needs no second look.
+        return move_mount(mount, c"", at, last.as_c_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    }
     existing(made)?;
     let point = step(at, last)?;
     let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -176,46 +237,45 @@ fn existing(made: Result<(), Errno>) -> Result<(), Errno> {
 }
 
 /// The devices every program expects, by major and minor number (`Documentation/admin-guide/devices.txt`).
-const DEVICES: [(&CStr, u32, u32); 6] =
-    [(c"null", 1, 3), (c"zero", 1, 5), (c"full", 1, 7), (c"random", 1, 8), (c"urandom", 1, 9), (c"tty", 5, 0)];
+const DEVICES: [(&CStr, u32, u32); 6] = [
+    (c"dev/null", 1, 3),
+    (c"dev/zero", 1, 5),
+    (c"dev/full", 1, 7),
+    (c"dev/random", 1, 8),
+    (c"dev/urandom", 1, 9),
+    (c"dev/tty", 5, 0),
+];
 const DEVICE_LINKS: [(&CStr, &CStr); 4] = [
-    (c"/proc/self/fd", c"fd"),
-    (c"/proc/self/fd/0", c"stdin"),
-    (c"/proc/self/fd/1", c"stdout"),
-    (c"/proc/self/fd/2", c"stderr"),
+    (c"/proc/self/fd", c"dev/fd"),
+    (c"/proc/self/fd/0", c"dev/stdin"),
+    (c"/proc/self/fd/1", c"dev/stdout"),
+    (c"/proc/self/fd/2", c"dev/stderr"),
 ];
 
 /// A tmpfs with nodes of our own making: nothing of the host's `/dev` is looked at.
-fn dev(root: BorrowedFd<'_>) -> Result<(), Errno> {
-    let options = [(c"mode", c"0755"), (c"size", c"65536"), (c"nr_inodes", c"32")];
-    let dev = tmpfs(&options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
-    for (name, major, minor) in DEVICES {
+fn dev() -> Result<(), Errno> {
+    mkdirat(CWD, c"dev", directory_mode())?;
+    let options = c"mode=0755,size=65536,nr_inodes=32";
+    mount(c"tmpfs", c"dev", c"tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, options)?;
+    for (path, major, minor) in DEVICES {
         let device = rustix::fs::makedev(major, minor);
-        mknodat(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
+        mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
     }
-    for (target, name) in DEVICE_LINKS {
-        symlinkat(target, &dev, name)?;
+    for (target, path) in DEVICE_LINKS {
+        symlinkat(target, CWD, path)?;
     }
-    mkdirat(&dev, c"shm", directory_mode())?;
+    mkdirat(CWD, c"dev/shm", directory_mode())?;
     let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
-    sys::mount_setattr(dev.as_fd(), c"", EMPTY_PATH, &sealed)?;
-    mkdirat(root, c"dev", directory_mode())?;
-    move_mount(dev.as_fd(), c"", root, c"dev", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    sys::mount_setattr(CWD, c"dev", 0, &sealed)
 }
 
 /// `/proc` of this PID namespace, in which a process sees only its own, with what it must not see covered.
-fn proc(root: BorrowedFd<'_>) -> Result<(), Errno> {
-    let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(context.as_fd(), c"hidepid", c"invisible")?;
-    fsconfig_create(context.as_fd())?;
-    let sealed = plain() | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let proc = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, sealed)?;
-    mkdirat(root, c"proc", directory_mode())?;
-    move_mount(proc.as_fd(), c"", root, c"proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+fn proc() -> Result<(), Errno> {
+    mkdirat(CWD, c"proc", directory_mode())?;
+    let sealed = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    mount(c"proc", c"proc", c"proc", sealed, c"hidepid=invisible")?;
     for mask in &proc_mask::MASKS {
-        let cover = open_tree(root, c"dev/null", flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)?;
-        match move_mount(cover.as_fd(), c"", proc.as_fd(), mask.name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) {
+        match mount_bind(c"dev/null", mask.path) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }

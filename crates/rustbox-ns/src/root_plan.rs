@@ -42,7 +42,17 @@ pub(crate) struct Place {
     pub(crate) names: Vec<CString>,
 }
 
-/// One operation on the new root.
+/// What a mount point has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// For a directory.
+    Directory,
+    /// For anything else.
+    File,
+}
+
+/// One operation on the new root. A `path` is relative to it, and every name on its way is one that the plan
+/// itself has made; a `Place` may lead through files of somebody else.
 #[derive(Debug)]
 pub(crate) enum Op {
     /// A directory in the root tmpfs.
@@ -51,9 +61,15 @@ pub(crate) enum Op {
     Symlink { target: CString, path: CString },
     /// A small file in the root tmpfs.
     Text { path: CString, content: Vec<u8> },
+    /// A file or directory of the host's system, for programs to work at all.
+    System { source: CString, path: CString, kind: Kind, missing: Missing },
+    /// The end of what is of the system: all of it becomes read-only.
+    SealSystem,
     /// A bind, read-only unless it is id-mapped by a user namespace.
     Bind { source: Source, place: Place, idmap: Option<RawFd>, missing: Missing },
-    /// A tmpfs.
+    /// A tmpfs at a place that is ours; the options are those of mount(2).
+    OwnTmpfs { path: CString, options: CString },
+    /// A tmpfs somewhere else.
     Tmpfs { place: Place, size: CString, inodes: CString, mode: CString, owner: CString },
     /// `/dev` with its nodes.
     Dev,
@@ -73,12 +89,21 @@ pub(crate) struct RootPlan {
 const SYSTEM_DIRECTORIES: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// Files and directories of the host's `/etc` that compilers and runtimes need, and that hold
 /// nothing private: where links of alternatives lead, the library cache, certificates, time zone.
-const ETC_NAMES: [&str; 7] =
-    ["alternatives", "ca-certificates", "ld.so.cache", "localtime", "pki", "ssl", "crypto-policies"];
+const ETC_NAMES: [(&str, Kind); 7] = [
+    ("alternatives", Kind::Directory),
+    ("ca-certificates", Kind::Directory),
+    ("ld.so.cache", Kind::File),
+    ("localtime", Kind::File),
+    ("pki", Kind::Directory),
+    ("ssl", Kind::Directory),
+    ("crypto-policies", Kind::Directory),
+];
 /// Debian keeps the configuration of each Java here, and the runtime does not start without it.
 const ETC_JAVA_PREFIX: &str = "java-";
 /// Names of a `--rootfs` that the box brings along itself.
 const OWN_NAMES: [&str; 5] = ["proc", "sys", "dev", "tmp", "box"];
+/// Directories in memory of which every name on the way is in `OWN_NAMES`, or made in our own `/dev`.
+const OWN_TMPFS: [&str; 3] = ["tmp", "dev/shm", "box"];
 
 fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
     CString::new(text.as_ref().as_bytes())
@@ -125,10 +150,10 @@ impl RootPlan {
         self.ops.push(op);
     }
 
-    fn read_only(&mut self, path: &Path, missing: Missing) -> Result<(), Error> {
-        let source = Source::Host(c(path)?);
-        let op = Op::Bind { source, place: Place::new(path)?, idmap: None, missing };
-        self.push(path.display().to_string(), op);
+    /// A path of the host at the same path in the box.
+    fn system(&mut self, path: &Path, kind: Kind, missing: Missing) -> Result<(), Error> {
+        let relative = c(path.strip_prefix("/").unwrap_or(path))?;
+        self.push(path.display().to_string(), Op::System { source: c(path)?, path: relative, kind, missing });
         Ok(())
     }
 
@@ -138,22 +163,37 @@ impl RootPlan {
             match fs::read_link(&path) {
                 Ok(target) => self.push(name, Op::Symlink { target: c(target)?, path: c(name)? }),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(_) => self.read_only(&path, Missing::Fail)?,
+                Err(_) => self.system(&path, Kind::Directory, Missing::Fail)?,
             }
         }
         self.push("/etc", Op::Directory { path: c("etc")? });
-        for name in ETC_NAMES {
-            self.read_only(&Path::new("/etc").join(name), Missing::Skip)?;
-        }
-        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
-            if entry.file_name().as_bytes().starts_with(ETC_JAVA_PREFIX.as_bytes()) {
-                self.read_only(&entry.path(), Missing::Skip)?;
-            }
-        }
+        self.etc()?;
+        self.push("the system", Op::SealSystem);
         for name in ["var", "run"] {
             self.push(name, Op::Directory { path: c(name)? });
         }
         self.push("/var/tmp", Op::Symlink { target: c("../tmp")?, path: c("var/tmp")? });
+        Ok(())
+    }
+
+    /// What the box sees of the host's `/etc`: one listing tells what is there.
+    fn etc(&mut self) -> Result<(), Error> {
+        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let known = ETC_NAMES.iter().find(|(known, _)| name.as_bytes() == known.as_bytes());
+            let usual = match known {
+                Some((_, kind)) => *kind,
+                None if name.as_bytes().starts_with(ETC_JAVA_PREFIX.as_bytes()) => Kind::Directory,
+                None => continue,
+            };
+            // A symlink is followed, so what it is says nothing.
+            let kind = match entry.file_type() {
+                Ok(found) if found.is_dir() => Kind::Directory,
+                Ok(found) if found.is_file() => Kind::File,
+                _ => usual,
+            };
+            self.system(&entry.path(), kind, Missing::Skip)?;
+        }
         Ok(())
     }
 
@@ -203,12 +243,21 @@ impl RootPlan {
     fn tmpfs(&mut self, mount: &TmpfsMount, uid: u32) -> Result<(), Error> {
         // /tmp and /dev/shm are open to every uid, as everywhere; the others belong to the box.
         let shared = [Path::new("/tmp"), Path::new("/dev/shm")].contains(&mount.target.as_path());
+        let owner = if shared { 0 } else { uid };
+        let mode = if shared { "1777" } else { "0700" };
+        // The way to these names is made by this plan, whatever the root is made of: see `OWN_NAMES`.
+        if let Some(path) = OWN_TMPFS.iter().find(|path| Path::new("/").join(path) == mount.target) {
+            let (size, inodes) = (mount.size.0, mount.inodes);
+            let options = c(format!("size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"))?;
+            self.push(mount.target.display().to_string(), Op::OwnTmpfs { path: c(path)?, options });
+            return Ok(());
+        }
         let op = Op::Tmpfs {
             place: Place::new(&mount.target)?,
             size: c(mount.size.0.to_string())?,
             inodes: c(mount.inodes.to_string())?,
-            mode: c(if shared { "1777" } else { "0700" })?,
-            owner: c(if shared { 0 } else { uid }.to_string())?,
+            mode: c(mode)?,
+            owner: c(owner.to_string())?,
         };
         self.push(mount.target.display().to_string(), op);
         Ok(())

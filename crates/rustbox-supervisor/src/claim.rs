@@ -108,7 +108,7 @@ fn record(context: &Context<'_>, uid: u32) -> Record {
     Record {
         schema: Record::SCHEMA.to_owned(),
         box_id: context.id.clone(),
-        pid: std::process::id(),
+        pid: host.pid(),
         starttime_ticks: host.starttime_ticks(),
         boot_id: host.boot_id().to_owned(),
         timestamp: now_rfc3339(),

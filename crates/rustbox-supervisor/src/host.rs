@@ -38,6 +38,7 @@ pub struct Host {
     hierarchies: Hierarchies,
     boot_id: String,
     kernel: String,
+    pid: u32,
     starttime_ticks: u64,
 }
 
@@ -57,6 +58,7 @@ impl Host {
             hierarchies,
             boot_id: read_kernel("/proc/sys/kernel/random/boot_id")?,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            pid: std::process::id(),
             starttime_ticks: own_starttime()?,
         })
     }
@@ -97,6 +99,11 @@ impl Host {
 
     pub(crate) fn uids(&self) -> BorrowedFd<'_> {
         self.uids.as_fd()
+    }
+
+    /// This process, which must be the one that opened the host.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     pub(crate) fn starttime_ticks(&self) -> u64 {

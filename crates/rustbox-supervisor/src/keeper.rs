@@ -81,7 +81,7 @@ fn plan(host: &Host, id: &BoxId, limits: &Limits) -> Plan {
         events: c(primary.join("cgroup.events")),
         procs: cgroups.iter().map(|path| c(path.join("cgroup.procs"))).collect(),
         cgroups: cgroups.into_iter().map(c).collect(),
-        new_lock: c(directory.join(lock::new_lock_name())),
+        new_lock: c(directory.join(lock::new_lock_name(host))),
         lock: c(directory.join(lock::LOCK)),
         kept: c(directory.join(lock::KEPT)),
         files: names.iter().map(|name| c(directory.join(name))).collect(),

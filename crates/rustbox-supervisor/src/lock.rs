@@ -82,14 +82,16 @@ impl BoxLock {
     fn try_take(host: &Host, record: &Record, keeper: &Keeper) -> Result<Option<Taken>, Error> {
         let id = &record.box_id;
         let failed = |errno: Errno| Error::Open { path: path_of(host, id), source: errno.into() };
-        match mkdirat(host.boxes(), id.as_str(), Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let leftovers: &[&str] = match mkdirat(host.boxes(), id.as_str(), Mode::RWXU) {
+            // Only a request can have come since: the rest is written by those who hold the lock.
+            Ok(()) => &[KILL_REQUEST],
+            Err(Errno::EXIST) => &[KILL_REQUEST, MARKS, NEW_MARKS, KEPT],
             Err(errno) => return Err(failed(errno)),
-        }
+        };
         let made = match openat(host.boxes(), id.as_str(), OPEN_DIRECTORY, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => Err(failed(errno)),
-            Ok(directory) => Self::make(host, record, keeper, directory),
+            Ok(directory) => Self::make(host, record, keeper, directory, leftovers),
         };
         if made.is_err() {
             // Refused while somebody else has a file in it.
@@ -103,10 +105,16 @@ impl BoxLock {
     }
 
     /// Makes the lock in its directory: written and locked under another name, then renamed.
-    fn make(host: &Host, record: &Record, keeper: &Keeper, directory: OwnedFd) -> Result<Made, Error> {
+    fn make(
+        host: &Host,
+        record: &Record,
+        keeper: &Keeper,
+        directory: OwnedFd,
+        leftovers: &[&str],
+    ) -> Result<Made, Error> {
         let path = || path_of(host, &record.box_id).join(LOCK);
         let failed = |errno: Errno| Error::Open { path: path(), source: errno.into() };
-        let temporary = new_lock_name();
+        let temporary = new_lock_name(host);
         let mut file = match openat(&directory, temporary.as_str(), NEW_FILE, FILE_MODE) {
             Err(Errno::NOENT) => return Ok(Made::Raced),
             Err(Errno::EXIST) => {
@@ -134,8 +142,8 @@ impl BoxLock {
         }
         if renamed? {
             // What somebody left for a box of this name that ended meanwhile is not meant for this one.
-            for name in [KILL_REQUEST, MARKS, NEW_MARKS, KEPT] {
-                let _ = unlinkat(&directory, name, AtFlags::empty());
+            for name in leftovers {
+                let _ = unlinkat(&directory, *name, AtFlags::empty());
             }
             return Ok(Made::Lock(Self { id: record.box_id.clone(), directory, file }));
         }
@@ -206,8 +214,13 @@ impl BoxLock {
         let temporary = NEW_MARKS;
         let failed = |source| Error::Write { path: path_of(host, &self.id).join(MARKS), source };
         let file = openat(&self.directory, temporary, NEW_FILE, FILE_MODE).map_err(|errno| failed(errno.into()))?;
-        write_record(&mut File::from(file), record).map_err(failed)?;
-        rustix::fs::renameat(&self.directory, temporary, &self.directory, MARKS).map_err(|errno| failed(errno.into()))
+        let written = write_record(&mut File::from(file), record).and_then(|()| {
+            rustix::fs::renameat(&self.directory, temporary, &self.directory, MARKS).map_err(Into::into)
+        });
+        if written.is_err() {
+            let _ = unlinkat(&self.directory, temporary, AtFlags::empty());
+        }
+        written.map_err(failed)
     }
 
     /// What the record says; the fuller one first. None when neither can be read.
@@ -263,8 +276,8 @@ impl BoxLock {
 }
 
 /// The name under which this process writes a lock, before it is renamed.
-pub(crate) fn new_lock_name() -> String {
-    format!("{LOCK}.{}", std::process::id())
+pub(crate) fn new_lock_name(host: &Host) -> String {
+    format!("{LOCK}.{}", host.pid())
 }
 
 fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {

@@ -43,7 +43,7 @@ impl Closed<'_> {
         marks.audit_session = self.facts.audit_session;
         marks.uid = Some(self.uid);
         let starttime_ticks = context.host.starttime_ticks();
-        marks.supervisor = Some(ProcessKey { pid: std::process::id(), starttime_ticks });
+        marks.supervisor = Some(ProcessKey { pid: context.host.pid(), starttime_ticks });
         if self.removed {
             // Gone is gone, in whichever hierarchy: the host's mount table need not be read.
             marks.paths.clone_from(&self.cgroups);

@@ -8,6 +8,7 @@ use rustbox_core::{Actor, AppliedControl, KillReason, ProcessKey, Record, SetupF
 use rustbox_ns::{Blueprint, Init, Resources, namespace_ids, planned_namespaces, spawn};
 
 use crate::claim::Claim;
+use crate::host::Host;
 use crate::keeper::TAG_CGROUPS;
 use crate::progress::{Context, Event};
 use crate::streams::Streams;
@@ -126,7 +127,7 @@ impl Sandbox {
         let names = planned_namespaces(context.plan);
         self.facts.read_namespaces(pid, &names)?;
         self.facts.read_guards(&self.told)?;
-        self.facts.read_lifeline(pid, blueprint)?;
+        self.facts.read_lifeline(context.host, pid, blueprint)?;
         self.facts.read_audit_session(pid, &self.told)
     }
 }
@@ -185,11 +186,11 @@ impl Facts {
 
     /// The descriptor that the init polls must be a pidfd of this process. The init says that it is armed only after a
     /// first poll of it.
-    fn read_lifeline(&mut self, pid: u32, blueprint: &Blueprint) -> Result<(), Stop> {
+    fn read_lifeline(&mut self, host: &Host, pid: u32, blueprint: &Blueprint) -> Result<(), Stop> {
         let path = format!("/proc/{pid}/fdinfo/{}", blueprint.lifeline_number());
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(Stage::ReadBack)(&error))?;
+        let text = crate::read::text(&path).map_err(|error| failed(Stage::ReadBack)(&error))?;
         let named = text.lines().find_map(|line| line.strip_prefix("Pid:")).map_or("nobody", str::trim);
-        let ours = std::process::id().to_string();
+        let ours = host.pid().to_string();
         if named != ours {
             let detail = format!("the init's life line is a pidfd of {named}, by {path}, and not of process {ours}");
             return Err(refused(Stage::ReadBack, detail));
