@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore reports to the terminal that started it")]
 
 mod apt;
+mod bench;
 mod ci;
 mod command;
 mod deny;
@@ -47,6 +48,8 @@ enum Chore {
     Vm(vm::Arguments),
     /// Run the tests that prove containment, optimised.
     Proof(proof::Arguments),
+    /// Measure rustbox beside the other sandboxes of this host, and check the targets.
+    Bench(bench::Arguments),
     /// Build rustbox, and install it with its manual pages and completions.
     Install(install::Arguments),
     /// Run every check that a change has to pass, in order, and stop at the first failure.
@@ -68,6 +71,7 @@ fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
         Chore::Deny => deny::check(&workspace)?,
         Chore::Proof(arguments) => proof::run(&workspace, arguments)?,
         Chore::Install(arguments) => install::run(&workspace, arguments)?,
+        Chore::Bench(arguments) => return bench::run(&workspace, arguments),
         Chore::Vm(arguments) => return vm::run(&workspace, arguments),
         Chore::Ci(arguments) => return ci::run(&workspace, arguments),
     }

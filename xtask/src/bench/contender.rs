@@ -1,0 +1,183 @@
+//! Who is measured: a command line for each sandbox that is installed, with as equal an isolation as each can give.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::command;
+
+/// One command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    pub(crate) words: Vec<String>,
+    /// What it is, and what it lacks beside the others.
+    pub(crate) note: &'static str,
+}
+
+/// Files that all contenders share.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// A temporary directory.
+    pub(crate) directory: PathBuf,
+    /// The program that ships.
+    pub(crate) rustbox: PathBuf,
+    /// The program that does nothing.
+    pub(crate) nothing: PathBuf,
+}
+
+/// What a box of ours shows of the host's `/etc`, so that the others show it too.
+const ETC: [&str; 7] = ["alternatives", "ca-certificates", "ld.so.cache", "localtime", "pki", "ssl", "crypto-policies"];
+/// Links that a merged `/usr` has at the root.
+const LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+pub(crate) const BARE: &str = "bare";
+pub(crate) const RUSTBOX: &str = "rustbox";
+pub(crate) const RUSTBOX_NO_V1: &str = "rustbox-no-v1";
+
+impl Contender {
+    pub(crate) fn command(&self) -> Command {
+        let mut words = self.words.iter();
+        let mut command = Command::new(words.next().map_or("true", String::as_str));
+        command.args(words);
+        command
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.words.join(" ")
+    }
+}
+
+impl Stage {
+    /// Words of `rustbox` with places of the benchmark's own.
+    pub(crate) fn rustbox(&self) -> Vec<String> {
+        let place = |name: &str| self.directory.join(name).display().to_string();
+        let (state, runtime) = (place("state"), place("runtime"));
+        strings(&[&self.rustbox.display().to_string(), "--state-dir", &state, "--runtime-dir", &runtime])
+    }
+
+    /// Words of a run of a program of ours.
+    pub(crate) fn run(&self, program: &Path) -> Vec<String> {
+        let bind = format!("{}:/program", program.display());
+        [self.rustbox(), strings(&["run", "--quiet", "--ro-bind", &bind, "--", "/program"])].concat()
+    }
+}
+
+/// The contenders that are installed and that can run the program here; why another cannot is printed.
+pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
+    let program = stage.nothing.display().to_string();
+    let no_v1 = [stage.rustbox(), strings(&["--cgroup-backend", "v2"])].concat();
+    let bind = format!("{program}:/program");
+    let no_v1 = [no_v1, strings(&["run", "--permissive", "--quiet", "--ro-bind", &bind, "--", "/program"])].concat();
+    let mut wanted = vec![
+        Contender { name: BARE, words: vec![program.clone()], note: "no sandbox: fork, exec, wait" },
+        Contender { name: RUSTBOX, words: stage.run(&stage.nothing), note: "everything on, strict" },
+        Contender {
+            name: RUSTBOX_NO_V1,
+            words: no_v1,
+            note: "the v2 directory alone: what the attach to cgroup v1 costs is the difference to the line above",
+        },
+        Contender { name: "bwrap", words: bwrap(&program), note: "no limits, no cgroup, no seccomp filter" },
+        Contender { name: "unshare", words: unshare(&program), note: "namespaces alone, no root of its own" },
+        Contender { name: "firejail", words: firejail(&program), note: "no cgroup limits" },
+    ];
+    for runtime in ["crun", "runc"] {
+        let words = oci(stage, runtime)?;
+        wanted.push(Contender { name: runtime, words, note: "cgroup limits, seccomp filter off" });
+    }
+    Ok(wanted.into_iter().filter(works).collect())
+}
+
+fn works(contender: &Contender) -> bool {
+    let installed =
+        contender.words.first().is_some_and(|program| program.contains('/') || command::is_in_path(program));
+    if !installed {
+        println!("{}: not installed", contender.name);
+        return false;
+    }
+    match contender.command().output() {
+        Ok(output) if output.status.success() => true,
+        Ok(output) => {
+            println!("{}: left out: {}: {}", contender.name, output.status, String::from_utf8_lossy(&output.stderr));
+            false
+        }
+        Err(error) => {
+            println!("{}: left out: {error}", contender.name);
+            false
+        }
+    }
+}
+
+pub(crate) fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn bwrap(program: &str) -> Vec<String> {
+    let mut words = strings(&["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]);
+    words.extend(strings(&["--hostname", "rustbox", "--uid", "70000", "--gid", "70000", "--ro-bind", "/usr", "/usr"]));
+    for link in LINKS {
+        words.extend(strings(&["--symlink", &format!("usr/{link}"), &format!("/{link}")]));
+    }
+    for name in ETC {
+        let path = format!("/etc/{name}");
+        words.extend(strings(&["--ro-bind-try", &path, &path]));
+    }
+    words.extend(strings(&["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]));
+    words.extend(strings(&["--tmpfs", "/box", "--chdir", "/box", "--ro-bind", program, "/program", "/program"]));
+    words
+}
+
+fn unshare(program: &str) -> Vec<String> {
+    let flags = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--ipc", "--uts", "--net", "--cgroup"];
+    [strings(&flags), strings(&["--kill-child", program])].concat()
+}
+
+fn firejail(program: &str) -> Vec<String> {
+    let flags = ["firejail", "--quiet", "--noprofile", "--net=none", "--private-dev", "--private-tmp", "--seccomp"];
+    [strings(&flags), strings(&["--caps.drop=all", "--nonewprivs", "--", program])].concat()
+}
+
+/// An OCI bundle with the mounts, namespaces and limits of a box of ours.
+fn oci(stage: &Stage, runtime: &str) -> Result<Vec<String>> {
+    let bundle = stage.directory.join(format!("bundle-{runtime}"));
+    let root = bundle.join("rootfs");
+    for name in ["usr", "etc", "proc", "dev", "tmp", "box", "sys"] {
+        fs::create_dir_all(root.join(name)).with_context(|| format!("make {}", root.display()))?;
+    }
+    fs::copy(&stage.nothing, root.join("program")).context("copy the program into the bundle")?;
+    let bind = |path: &str| json!({"destination": path, "type": "bind", "source": path, "options": ["rbind", "ro", "nosuid", "nodev"]});
+    let tmpfs = |path: &str| json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "size=65536k"]});
+    let mut mounts = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc"}),
+        tmpfs("/dev"),
+        tmpfs("/dev/shm"),
+        tmpfs("/tmp"),
+        tmpfs("/box"),
+        bind("/usr"),
+    ];
+    let etc = ETC.iter().map(|name| format!("/etc/{name}")).filter(|path| Path::new(path).exists());
+    mounts.extend(etc.map(|path| bind(&path)));
+    let namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
+    let config = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false, "user": {"uid": 70000, "gid": 70000}, "args": ["/program"], "cwd": "/box",
+            "env": ["PATH=/usr/bin:/bin"], "noNewPrivileges": true,
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "rustbox",
+        "mounts": mounts,
+        "linux": {
+            "namespaces": namespaces,
+            "resources": {"memory": {"limit": 1u64 << 30, "swap": 1u64 << 30}, "pids": {"limit": 257}},
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
+            "readonlyPaths": ["/proc/sys", "/proc/bus"],
+        },
+    });
+    let path = bundle.join("config.json");
+    fs::write(&path, config.to_string()).with_context(|| format!("write {}", path.display()))?;
+    let id = format!("rustbox-bench-{runtime}-{}", std::process::id());
+    Ok(strings(&[runtime, "run", "--bundle", &bundle.display().to_string(), &id]))
+}

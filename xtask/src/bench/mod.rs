@@ -1,0 +1,200 @@
+//! `cargo xtask bench`: rustbox beside every other sandbox that is installed, in one run.
+//!
+//! Times of different runs are not comparable, and of a busy machine hardly those of one: so each round runs every
+//! contender once, in a shuffled order, and what is told and checked are ratios.
+
+mod calls;
+mod chart;
+mod check;
+mod contender;
+mod crowded;
+mod killing;
+mod memory;
+mod report;
+mod rounds;
+mod stages;
+mod stats;
+mod throughput;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use self::contender::{BARE, Contender, RUSTBOX, Stage};
+use self::crowded::{Crowd, Full};
+use self::report::Report;
+use self::stats::Shuffle;
+use crate::payloads;
+use crate::workspace::Workspace;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Rounds; in each every contender runs once.
+    #[arg(long, default_value_t = 300)]
+    rounds: usize,
+    /// Measure this program instead of the release binary, which is built otherwise.
+    #[arg(long, value_name = "PATH")]
+    rustbox: Option<PathBuf>,
+    /// Where the table, the numbers and the charts are written; nothing is written without it.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs/bench")]
+    out: Option<PathBuf>,
+    /// Fail unless every target is met.
+    #[arg(long)]
+    check: bool,
+    /// Leave out what takes long: full hosts, throughput, killing.
+    #[arg(long)]
+    quick: bool,
+    /// How full the full hosts are: boxes, mounts and cgroups; there are ten times as many processes.
+    #[arg(long, default_value_t = 1000)]
+    crowd: usize,
+    /// Seed of the order [default: the clock].
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// Sizes of the crowds that are killed.
+const KILLED: [usize; 2] = [500, 2000];
+/// Workers of the throughput.
+const WORKERS: [usize; 3] = [1, 2, 8];
+
+/// The programs that are run, compiled.
+struct Programs {
+    waits: PathBuf,
+    crowd: PathBuf,
+    killer: PathBuf,
+}
+
+/// Measures, prints, writes, checks.
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let rustbox = match &arguments.rustbox {
+        Some(path) => path.canonicalize().with_context(|| format!("find {}", path.display()))?,
+        None => workspace.release_binary()?,
+    };
+    // Not below /tmp: rustbox refuses state where others can write.
+    let directory = PathBuf::from(format!("/var/lib/rustbox-bench-{}", std::process::id()));
+    fs::create_dir(&directory).with_context(|| format!("make {} (the benchmark needs root)", directory.display()))?;
+    let report = measure(workspace, arguments, &rustbox, &directory);
+    fs::remove_dir_all(&directory).with_context(|| format!("remove {}", directory.display()))?;
+    let report = report?;
+    let markdown = report.markdown();
+    println!("{markdown}");
+    if let Some(out) = &arguments.out {
+        write(&workspace.root.join(out), &report, &markdown)?;
+    }
+    let missed = check::targets(&report).iter().filter(|target| !target.holds()).count();
+    Ok(if arguments.check && missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn write(directory: &Path, report: &Report, markdown: &str) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let files = [
+        ("README.md", markdown.to_owned()),
+        ("latency.csv", report.csv()),
+        ("latency.svg", report.latency_chart()),
+        ("stages.svg", report.stages_chart()),
+    ];
+    for (name, text) in files {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn compile(workspace: &Workspace, directory: &Path, name: &str) -> Result<PathBuf> {
+    let program = directory.join(name);
+    let source = workspace.root.join("xtask/src/bench/programs").join(format!("{name}.c"));
+    payloads::compile(&source, &program)?;
+    Ok(program)
+}
+
+fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directory: &Path) -> Result<Report> {
+    let nothing = compile(workspace, directory, "nothing")?;
+    let stage = Stage { directory: directory.to_owned(), rustbox: rustbox.to_owned(), nothing };
+    let programs = Programs {
+        waits: compile(workspace, directory, "waits")?,
+        crowd: compile(workspace, directory, "crowd")?,
+        killer: compile(workspace, directory, "killer")?,
+    };
+    let seed = arguments.seed.unwrap_or_else(clock);
+    let mut shuffle = Shuffle(seed);
+    let contenders = contender::all(&stage)?;
+    for contender in &contenders {
+        println!("$ {}", contender.text());
+    }
+    let mut report = Report { host: host(seed, arguments.rounds), contenders, ..Report::default() };
+    report.samples = rounds::run(&report.contenders, arguments.rounds, &mut shuffle)?;
+    report.calls = report.contenders.iter().map(|one| calls::count(one, directory)).collect::<Result<_>>()?;
+    report.memory = memory::of_rustbox(&stage, &programs.waits)?;
+    report.steps = stages::breakdown(&stage, arguments.rounds)?;
+    if !arguments.quick {
+        throughputs(arguments, &mut report)?;
+        for processes in KILLED {
+            let runs = (arguments.rounds / 20).max(3);
+            report.kills.extend(killing::run(&stage, &programs.crowd, &programs.killer, processes, runs)?);
+        }
+        full_hosts(arguments, &stage, &programs, &mut shuffle, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn throughputs(arguments: &Arguments, report: &mut Report) -> Result<()> {
+    for contender in &report.contenders {
+        for workers in WORKERS {
+            let rate = throughput::run(contender, workers, arguments.rounds)?;
+            report.throughput.push((contender.name.to_owned(), workers, rate));
+        }
+    }
+    Ok(())
+}
+
+fn full_hosts(
+    arguments: &Arguments,
+    stage: &Stage,
+    programs: &Programs,
+    shuffle: &mut Shuffle,
+    report: &mut Report,
+) -> Result<()> {
+    let pair: Vec<Contender> =
+        report.contenders.iter().filter(|one| [BARE, RUSTBOX].contains(&one.name)).cloned().collect();
+    let count = arguments.crowd;
+    let crowds = [
+        Crowd::Nothing,
+        Crowd::IdleBoxes(count),
+        Crowd::Mounts(count),
+        Crowd::Cgroups(count),
+        Crowd::Processes(count * 10),
+    ];
+    for crowd in crowds {
+        let full = Full::of(crowd, stage, &programs.waits)?;
+        let samples = rounds::run(&pair, (arguments.rounds / 3).max(5), shuffle)?;
+        drop(full);
+        if let [bare, ours] = samples.as_slice() {
+            report.crowded.push((crowd.text(), ours.wall(50) / bare.wall(50).max(f64::MIN_POSITIVE)));
+        }
+    }
+    Ok(())
+}
+
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What the numbers depend on.
+fn host(seed: u64, rounds: usize) -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let hybrid = read("/proc/self/mountinfo").lines().any(|line| line.contains(" - cgroup "));
+    let cgroups = if hybrid { "v1 controllers beside v2" } else { "v2 alone" };
+    format!(
+        "Linux {}, {cpus} processors, cgroups: {cgroups}, load {load} when it began, {rounds} rounds, seed {seed}.",
+        kernel.trim()
+    )
+}
