@@ -13,14 +13,14 @@ pub fn rustbox() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("RUSTBOX_BIN") {
         Some(path) => PathBuf::from(path),
-        None => build(&target_dir(), &[]),
+        None => build("rustbox", &[]),
     })
 }
 
 /// Builds the program with its death guards taken out, for the tests that must go red with it.
 ///
-/// The copy lives in a target directory of its own, and is called `rustbox` only there. Returns none
-/// where the program is given from outside and cannot be built; `RUSTBOX_PLANTED_BIN` names one then.
+/// It has a name of its own, and lies beside the true one. Returns none where the program is given from outside and
+/// cannot be built; `RUSTBOX_PLANTED_BIN` names one then.
 #[must_use]
 pub fn build_planted() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("RUSTBOX_PLANTED_BIN") {
@@ -29,10 +29,7 @@ pub fn build_planted() -> Option<PathBuf> {
     if std::env::var_os("RUSTBOX_BIN").is_some() {
         return None;
     }
-    let built = build(&target_dir().join("planted"), &["--features", "planted-no-death-guard"]);
-    let renamed = built.with_file_name("rustbox-planted");
-    std::fs::copy(&built, &renamed).expect("copy the planted binary");
-    Some(renamed)
+    Some(build("rustbox-planted", &["--features", "planted-no-death-guard"]))
 }
 
 /// `<target>` of `<target>/<triple>/<profile>/deps/<test>`.
@@ -47,9 +44,10 @@ pub(crate) fn profile_dir() -> PathBuf {
     test.ancestors().nth(2).expect("a test below <profile>/deps").to_owned()
 }
 
-fn build(target: &Path, extra: &[&str]) -> PathBuf {
+fn build(name: &str, extra: &[&str]) -> PathBuf {
+    let target = target_dir();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "rustbox-cli", "--bin", "rustbox", "--target-dir"]).arg(target);
+    cargo.args(["build", "--quiet", "--package", "rustbox-cli", "--bin", name, "--target-dir"]).arg(&target);
     let profile = profile_dir();
     let profile = profile.file_name().expect("a profile directory");
     if profile == "release" {
@@ -58,5 +56,5 @@ fn build(target: &Path, extra: &[&str]) -> PathBuf {
     let status = cargo.args(extra).current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("run cargo");
     assert!(status.success(), "the program under test does not build: {cargo:?}");
     let triple = profile_dir().parent().and_then(Path::file_name).expect("a target triple").to_owned();
-    target.join(triple).join(profile).join("rustbox")
+    target.join(triple).join(profile).join(name)
 }

@@ -113,6 +113,8 @@ struct Deadlines {
     wall: Option<Instant>,
     start: Instant,
     look_at_cpu: Option<Instant>,
+    /// An announced kill for memory that the kernel has not counted yet: when to look again, and until when.
+    look_at_memory: Option<(Instant, Instant)>,
     cpus: u32,
 }
 
@@ -120,7 +122,7 @@ impl Deadlines {
     fn new(limits: &Limits) -> Self {
         // Counting the CPUs costs calls, and only the CPU limit asks for it.
         let cpus = if limits.cpu_time.is_some() { usable_cpus(limits) } else { 1 };
-        Self { wall: None, start: Instant::now() + START_LIMIT, look_at_cpu: None, cpus }
+        Self { wall: None, start: Instant::now() + START_LIMIT, look_at_cpu: None, look_at_memory: None, cpus }
     }
 
     /// The payload is being executed: the clocks start.
@@ -137,10 +139,27 @@ impl Deadlines {
     }
 
     fn next(&self, started: bool) -> Option<Instant> {
-        if !started {
-            return Some(self.start);
+        let memory = self.look_at_memory.map(|(at, _)| at);
+        let start = (!started).then_some(self.start);
+        [start, self.wall, self.look_at_cpu, memory].into_iter().flatten().min()
+    }
+
+    /// The kernel has announced a kill for memory. On cgroup v1 that comes before the kill, which may take its time
+    /// on a busy host; nothing else is announced when it happens.
+    fn expect_memory_kill(&mut self) {
+        let now = Instant::now();
+        self.look_at_memory = Some((now + OOM_LOOK, now + OOM_LAG));
+    }
+
+    /// Whether to look at the kernel's count of kills now.
+    fn is_memory_due(&mut self, now: Instant) -> bool {
+        let Some((at, until)) = self.look_at_memory else { return false };
+        if now < at {
+            return false;
         }
-        [self.wall, self.look_at_cpu].into_iter().flatten().min()
+        // An announcement without a kill is no end.
+        self.look_at_memory = (now < until).then_some((now + OOM_LOOK, until));
+        true
     }
 }
 
@@ -186,7 +205,7 @@ pub(crate) fn until_over(
             deadlines.begin(limits, start.at_ns);
             context.tell(Event::Started { payload_pid: start.pid });
         }
-        match step(context, sandbox, streams, blueprint, deadlines.next(started)) {
+        match step(context, sandbox, streams, blueprint, &mut deadlines) {
             Ok(Some(reason)) => return reason,
             Ok(None) => {}
             Err(error) => {
@@ -240,8 +259,9 @@ fn step(
     sandbox: &mut Sandbox,
     streams: &mut Streams,
     blueprint: &Blueprint,
-    deadline: Option<Instant>,
+    deadlines: &mut Deadlines,
 ) -> Result<Option<KillReason>, Error> {
+    let deadline = deadlines.next(sandbox.told.started.is_some());
     let (Some(init), Some(cgroup)) = (&sandbox.init, &sandbox.cgroup) else { return Ok(Some(KillReason::SetupFailed)) };
     let mut extras: Vec<(Extra, BorrowedFd<'_>, PollFlags)> = Vec::with_capacity(3);
     extras.extend(context.io.interrupt.map(|fd| (Extra::Interrupt, fd, PollFlags::IN)));
@@ -260,7 +280,7 @@ fn step(
     for (index, (extra, fd, flags)) in extras.iter().enumerate() {
         // Not on a hang-up: taking from a listener whose last process is gone would wait for ever.
         if ready.get(FIXED + index).is_some_and(|got| got.intersects(*flags))
-            && let Some(reason) = extra_reason(context, cgroup, *extra, *fd)
+            && let Some(reason) = extra_reason(context, cgroup, *extra, *fd, deadlines)
         {
             return Ok(Some(reason));
         }
@@ -277,10 +297,21 @@ fn step(
     Ok(None)
 }
 
-fn extra_reason(context: &Context<'_>, cgroup: &BoxCgroup, extra: Extra, fd: BorrowedFd<'_>) -> Option<KillReason> {
+fn extra_reason(
+    context: &Context<'_>,
+    cgroup: &BoxCgroup,
+    extra: Extra,
+    fd: BorrowedFd<'_>,
+    deadlines: &mut Deadlines,
+) -> Option<KillReason> {
     match extra {
         Extra::Interrupt => Some(interrupted(context)),
-        Extra::Memory => out_of_memory(cgroup).then_some(KillReason::OutOfMemory),
+        Extra::Memory if !cgroup.oom_happened().unwrap_or(false) => None,
+        Extra::Memory if has_killed_for_memory(cgroup) => Some(KillReason::OutOfMemory),
+        Extra::Memory => {
+            deadlines.expect_memory_kill();
+            None
+        }
         Extra::Seccomp => match take_denied_call(fd) {
             Ok(call) => Some(KillReason::Seccomp { number: call.number, name: call.name.map(str::to_owned) }),
             // The caller was killed meanwhile.
@@ -290,29 +321,21 @@ fn extra_reason(context: &Context<'_>, cgroup: &BoxCgroup, extra: Extra, fd: Bor
 }
 
 /// How long the kernel's kill may lag behind the event that announces it (cgroup v1).
-const OOM_LAG: Duration = Duration::from_millis(50);
-/// Time between two looks at the kernel's count.
-const OOM_LOOK: Duration = Duration::from_micros(500);
+const OOM_LAG: Duration = Duration::from_secs(2);
+/// Time between two looks at the kernel's count meanwhile.
+const OOM_LOOK: Duration = Duration::from_millis(1);
 
-/// Whether the kernel has killed for memory. The event of cgroup v1 comes just before; what counts is
-/// the kernel's count, and an event without a kill is no end.
-fn out_of_memory(cgroup: &BoxCgroup) -> bool {
-    if !cgroup.oom_happened().unwrap_or(false) {
-        return false;
-    }
-    let deadline = Instant::now() + OOM_LAG;
-    while cgroup.oom_kills() == Some(0) {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        let _ = poll(&mut [], Timespec::try_from(OOM_LOOK).ok().as_ref());
-    }
-    true
+/// Whether the kernel has killed for memory: its count, which is the only evidence; one that cannot be read is no no.
+fn has_killed_for_memory(cgroup: &BoxCgroup) -> bool {
+    cgroup.oom_kills() != Some(0)
 }
 
 /// Whether a limit is reached; moves the next look at the CPU time on.
 fn overdue(sandbox: &Sandbox, limits: &Limits, deadlines: &mut Deadlines, started: bool) -> Option<KillReason> {
     let now = Instant::now();
+    if deadlines.is_memory_due(now) && sandbox.cgroup.as_ref().is_some_and(has_killed_for_memory) {
+        return Some(KillReason::OutOfMemory);
+    }
     if !started {
         return (now >= deadlines.start).then_some(KillReason::SetupFailed);
     }

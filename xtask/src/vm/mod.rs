@@ -120,11 +120,10 @@ fn tests(workspace: &Workspace, names: &[String]) -> Result<Job> {
 /// The one test program that needs the planted rustbox.
 const KILL_TEST: &str = "supervisor_kill_test";
 
-/// In the directory in which the tests build it too when they run on the host.
+/// The one that the tests build too when they run on the host.
 fn planted(workspace: &Workspace) -> Result<PathBuf> {
-    let directory = workspace.target.join("planted");
-    let directory = directory.to_str().context("a target directory whose name is not UTF-8")?;
-    let package = ["build", "--package", "rustbox-cli", "--bin", "rustbox", "--features", "planted-no-death-guard"];
-    let built = workspace.build(package.into_iter().chain(["--target-dir", directory]))?;
-    built.into_iter().find(|program| program.name == "rustbox").map(|program| program.path).context("a planted rustbox")
+    const NAME: &str = "rustbox-planted";
+    let package = ["build", "--package", "rustbox-cli", "--bin", NAME, "--features", "planted-no-death-guard"];
+    let built = workspace.build(package)?;
+    built.into_iter().find(|program| program.name == NAME).map(|program| program.path).context("a planted rustbox")
 }
