@@ -1,6 +1,6 @@
 //! One log event per finding.
 
-use rustbox_core::{Finding, FindingKind};
+use rustbox_core::{Finding, FindingKind, Severity};
 
 /// Identifies a kind of event in the journal (`journalctl MESSAGE_ID=...`): fixed for ever, one per kind of finding.
 #[must_use]
@@ -15,8 +15,18 @@ pub fn message_id(kind: FindingKind) -> &'static str {
     }
 }
 
+/// The word that the report has, too.
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
 /// Emits the event of a finding. The runbook's literals `containment_violation` and the kind are in every line of a
-/// violation; what a payload chose is escaped already, so one finding is one line.
+/// violation, and in its message too, which is all that `journalctl` shows; what a payload chose is escaped already, so
+/// one finding is one line.
 pub fn emit(finding: &Finding) {
     let box_id = finding.box_id.as_ref().map_or("", |id| id.as_str());
     let key = finding.process;
@@ -25,7 +35,7 @@ pub fn emit(finding: &Finding) {
             tracing::$level!(
                 MESSAGE_ID = message_id(finding.kind),
                 kind = finding.kind.as_str(),
-                severity = ?finding.severity,
+                severity = severity(finding.severity),
                 box_id,
                 pid = key.map(|key| key.pid),
                 starttime_ticks = key.map(|key| key.starttime_ticks),
@@ -43,7 +53,9 @@ pub fn emit(finding: &Finding) {
                 runbook = finding.runbook,
                 escalate = finding.escalate,
                 what = finding.what,
-                $message
+                concat!($message, " {}: {}"),
+                finding.kind,
+                finding.what
             );
         };
     }

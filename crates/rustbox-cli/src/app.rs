@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use crate::args::{Cli, Command, GlobalArgs, LogFormat};
+use crate::args::{Cli, Command};
 use crate::config::Settings;
 use crate::error::CliError;
-use crate::{args, commands, output};
+use crate::{args, commands, log, output};
 
 /// Runs the command that the program's arguments ask for, and returns what to exit with.
 pub fn main() -> ExitCode {
@@ -27,7 +27,7 @@ fn refuse_set_uid() -> Result<(), CliError> {
 
 fn dispatch(cli: Cli) -> Result<u8, CliError> {
     let Cli { global, command } = cli;
-    install_log(&global);
+    log::install(&global)?;
     if global.dry_run && !matches!(command, Command::Run(_)) {
         return Err(CliError::NoDryRun);
     }
@@ -48,14 +48,5 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Ps { json } => commands::ps(&settings()?, json),
         Command::Kill { box_id } => commands::kill(&settings()?, &box_id),
         Command::Cleanup(args) => commands::cleanup(&settings()?, &args),
-    }
-}
-
-fn install_log(global: &GlobalArgs) {
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(global.log.level);
-    // It is the only subscriber, installed once: there is nothing that could fail.
-    match global.log.format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
     }
 }

@@ -59,8 +59,9 @@ pub(crate) struct GlobalArgs {
     /// With `run`: prints what the box would get on this host, and runs and creates nothing
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
-    /// What to log on stderr: off, error, warn, info, debug or trace, and `json` for one object a line (`debug,json`)
-    #[arg(long, global = true, value_name = "LEVEL|json", env = "RUSTBOX_LOG", hide_env_values = true)]
+    /// What to log on stderr: off, error, warn, info, debug or trace; with `json` one object a line (`debug,json`), with
+    /// `journal` to the journal, where it goes by itself when systemd has connected stderr to it
+    #[arg(long, global = true, value_name = "LEVEL|json|journal", env = "RUSTBOX_LOG", hide_env_values = true)]
     #[arg(default_value = "warn")]
     pub(crate) log: LogChoice,
     /// Which of these flags were given, and how, by the keys of the configuration file.

@@ -9,6 +9,7 @@ mod documents;
 mod host;
 mod run;
 mod tree;
+mod watch;
 
 pub(crate) use audit::audit;
 pub(crate) use boxes::{cleanup, kill, ps};

@@ -88,6 +88,9 @@ pub(crate) enum CliError {
     /// The status descriptor cannot be written.
     #[error("--status-fd: write the last line")]
     StatusFd(#[source] std::io::Error),
+    /// `--log journal` without a journal.
+    #[error("--log journal: the journal cannot be reached")]
+    Journal(#[source] std::io::Error),
     /// Signals cannot be taken.
     #[error("take signals by descriptor")]
     Signals(#[source] std::io::Error),

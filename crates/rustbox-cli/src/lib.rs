@@ -13,6 +13,7 @@ mod doctor;
 mod error;
 mod health;
 mod listed;
+mod log;
 mod metrics;
 mod output;
 mod render;

@@ -3,14 +3,14 @@
 mod serve;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rustbox_health::{Counters, Exposition, Look, WorkerFacts, WorkerState, expose, look};
 
 use crate::config::Settings;
 use crate::error::CliError;
-use crate::output::{AtomicFile, print};
+use crate::output::{AtomicFile, OutputError, print};
 
 /// Name of the file in node_exporter's directory.
 const FILE: &str = "rustbox.prom";
@@ -41,13 +41,33 @@ pub(crate) fn metrics(settings: &Settings, args: &MetricsArgs) -> Result<u8, Cli
     let Exposition(text) = exposition(settings)?;
     match &args.textfile {
         None => print(&text)?,
-        Some(directory) => {
-            let failed = |source| CliError::Output { flag: "--textfile", source };
-            let file = AtomicFile::open(&directory.join(FILE)).map_err(failed)?;
-            file.write(text.as_bytes()).map_err(failed)?;
-        }
+        Some(directory) => TextFile::open(directory)?.put(&text)?,
     }
     Ok(0)
+}
+
+/// The file for node_exporter's textfile collector.
+#[derive(Debug)]
+pub(crate) struct TextFile(AtomicFile);
+
+impl TextFile {
+    /// Opens the directory, and creates nothing.
+    pub(crate) fn open(directory: &Path) -> Result<Self, CliError> {
+        AtomicFile::open(&directory.join(FILE)).map(Self).map_err(unwritten)
+    }
+
+    /// Replaces the file by what is counted and known now.
+    pub(crate) fn write(&self, settings: &Settings) -> Result<(), CliError> {
+        self.put(&exposition(settings)?.0)
+    }
+
+    fn put(&self, text: &str) -> Result<(), CliError> {
+        self.0.write(text.as_bytes()).map_err(unwritten)
+    }
+}
+
+fn unwritten(source: OutputError) -> CliError {
+    CliError::Output { flag: "--textfile", source }
 }
 
 fn exposition(settings: &Settings) -> Result<Exposition, CliError> {

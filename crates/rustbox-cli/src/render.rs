@@ -12,7 +12,7 @@ mod tree;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub(crate) use audit::audit;
+pub(crate) use audit::{audit, finding};
 pub(crate) use boxes::boxes;
 pub(crate) use dry_run::capabilities;
 pub(crate) use escape::escape_text;

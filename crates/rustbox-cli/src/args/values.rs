@@ -11,10 +11,12 @@ use tracing::level_filters::LevelFilter;
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
-    /// For people.
-    Text,
+    /// For people; to the journal with every field, where stderr leads there.
+    Auto,
     /// One JSON object a line.
     Json,
+    /// To the journal, with every field.
+    Journal,
 }
 
 /// The value of `--log`.
@@ -28,17 +30,22 @@ impl FromStr for LogChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut choice = Self { level: LevelFilter::WARN, format: LogFormat::Text };
+        let mut choice = Self { level: LevelFilter::WARN, format: LogFormat::Auto };
         for word in text.split(',') {
             match word {
                 "json" => choice.format = LogFormat::Json,
+                "journal" => choice.format = LogFormat::Journal,
                 "off" => choice.level = LevelFilter::OFF,
                 "error" => choice.level = LevelFilter::ERROR,
                 "warn" => choice.level = LevelFilter::WARN,
                 "info" => choice.level = LevelFilter::INFO,
                 "debug" => choice.level = LevelFilter::DEBUG,
                 "trace" => choice.level = LevelFilter::TRACE,
-                _ => return Err("write off, error, warn, info, debug or trace, json, or both: debug,json".to_owned()),
+                _ => {
+                    return Err(
+                        "write off, error, warn, info, debug or trace, json or journal, or both: debug,json".to_owned()
+                    );
+                }
             }
         }
         Ok(choice)
@@ -145,7 +152,7 @@ mod tests {
     #[test]
     fn log_takes_a_level_and_a_format_in_any_order() {
         let choice = |level, format| Ok(LogChoice { level, format });
-        assert_eq!("debug".parse(), choice(LevelFilter::DEBUG, LogFormat::Text));
+        assert_eq!("debug".parse(), choice(LevelFilter::DEBUG, LogFormat::Auto));
         assert_eq!("json".parse(), choice(LevelFilter::WARN, LogFormat::Json));
         assert_eq!("json,info".parse(), choice(LevelFilter::INFO, LogFormat::Json));
         assert!("loud".parse::<LogChoice>().is_err());

@@ -9,11 +9,13 @@ use rustbox_health::{audit_event, partial_audit_event};
 use rustbox_supervisor::{Host, collect};
 
 use super::host;
+use super::watch::watch;
 use crate::args::AuditArgs;
 use crate::audited::registry;
 use crate::config::Settings;
 use crate::error::{CliError, chain};
 use crate::health::after_audit;
+use crate::metrics::TextFile;
 use crate::output::{AtomicFile, print, print_styled, say};
 use crate::render::{self, escape_text};
 
@@ -26,8 +28,12 @@ enum Form {
 }
 
 pub(crate) fn audit(settings: &Settings, args: &AuditArgs) -> Result<u8, CliError> {
+    if args.watch {
+        return watch(settings, args);
+    }
     let only = args.box_id.as_deref().map(str::parse::<BoxId>).transpose().map_err(CliError::BoxName)?;
     let incident = args.report.as_deref().map(open_report).transpose()?;
+    let textfile = args.textfile.as_deref().map(TextFile::open).transpose()?;
     let host = host::look(settings)?;
     let root = match &args.proc_root {
         Some(path) => ProcRoot::open_tree(path),
@@ -50,6 +56,9 @@ pub(crate) fn audit(settings: &Settings, args: &AuditArgs) -> Result<u8, CliErro
             Some(_) => partial_audit_event(&report.findings),
         };
         after_audit(settings, &event);
+    }
+    if let Some(file) = textfile {
+        file.write(settings)?;
     }
     if let Some((file, form)) = incident {
         write_report(&file, form, &report)?;

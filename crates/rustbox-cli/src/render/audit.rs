@@ -38,7 +38,8 @@ pub(crate) fn audit(report: &AuditReport) -> String {
     out
 }
 
-fn finding(finding: &Finding) -> String {
+/// One line.
+pub(crate) fn finding(finding: &Finding) -> String {
     let colour = if finding.severity == Severity::Critical { AnsiColor::Red } else { AnsiColor::Yellow };
     let style = Style::new().fg_color(Some(colour.into()));
     let what = escape_text(&finding.what);

@@ -14,12 +14,12 @@ use crate::sandbox::{Said, Sandbox};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A box whose payload has said that it runs.
-struct Running {
+pub(crate) struct Running {
     child: Child,
 }
 
 impl Running {
-    fn start(sandbox: &Sandbox, id: &str, script: &str) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox, id: &str, script: &str) -> Self {
         let mut command = sandbox.command();
         command.args(["run", "--quiet", "--wall-time", "60", "--box-id", id, "--code"]);
         command.arg(format!("{script} echo up; exec sleep 1000"));
@@ -55,6 +55,18 @@ fn members(id: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// Moves the last payload of a box to the root cgroup, as a helper with root's rights would; returns its pid.
+pub(crate) fn move_out_of(id: &str) -> String {
+    let victim = members(id).pop().unwrap();
+    let root = if std::path::Path::new("/sys/fs/cgroup/unified").exists() {
+        "/sys/fs/cgroup/unified"
+    } else {
+        "/sys/fs/cgroup"
+    };
+    std::fs::write(format!("{root}/cgroup.procs"), &victim).unwrap();
+    victim
+}
+
 // S03, S26, S28 to S31, S70.
 #[test]
 fn a_payload_that_root_moved_out_is_found_told_and_ended() {
@@ -64,13 +76,7 @@ fn a_payload_that_root_moved_out_is_found_told_and_ended() {
     let (said, report) = audit(&sandbox, &["--box", &id]);
     assert_eq!((said.code, kinds(&report)), (Some(0), vec![]), "a healthy box is clean: {report:#}");
 
-    let victim = members(&id).pop().unwrap();
-    let root = if std::path::Path::new("/sys/fs/cgroup/unified").exists() {
-        "/sys/fs/cgroup/unified"
-    } else {
-        "/sys/fs/cgroup"
-    };
-    std::fs::write(format!("{root}/cgroup.procs"), &victim).unwrap();
+    let victim = move_out_of(&id);
     let tree = sandbox.rustbox(["tree"]).stdout;
     assert!(tree.contains("OUTSIDE") && tree.contains("rustbox-init"), "{tree}");
 

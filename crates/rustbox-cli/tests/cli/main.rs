@@ -5,4 +5,6 @@ mod audit;
 mod boxes;
 mod configuration;
 mod documents;
+mod events;
 mod sandbox;
+mod watch;
