@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{command, deny, deps, elf, payloads, readme, vm};
+use crate::{command, deny, deps, elf, packaging, payloads, readme, vm};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(Debug, Args)]
@@ -38,6 +38,11 @@ const STEPS: &[Step] = &[
     Step { name: "doc", what: "the API documentation builds without a warning", run: doc },
     Step { name: "deny", what: "licences, banned crates, sources", run: deny::check },
     Step { name: "release", what: "the release binary is static", run: |w| elf::check_static(&w.release_binary()?) },
+    Step {
+        name: "packaging",
+        what: "scripts, units, rules and pages are as their readers want them",
+        run: packaging::check,
+    },
     Step { name: "readme", what: "the README's examples run", run: readme::run_examples },
     Step { name: "payloads", what: "the hostile programs compile", run: payloads::build },
     Step { name: "test", what: readme::TEST_COMMAND, run: test },

@@ -16,14 +16,14 @@ use crate::workspace::Workspace;
 pub(crate) struct Arguments {
     /// Where the installed program will live.
     #[arg(long, value_name = "DIR", default_value = "/usr/local")]
-    prefix: PathBuf,
+    pub(crate) prefix: PathBuf,
     /// A directory to put before every path, for those who make packages.
     #[arg(long, value_name = "DIR", default_value = "/")]
-    destdir: PathBuf,
+    pub(crate) destdir: PathBuf,
 }
 
 /// The shells, and where below the prefix each looks for completions.
-const COMPLETIONS: &[(&str, &str)] = &[
+pub(crate) const COMPLETIONS: &[(&str, &str)] = &[
     ("bash", "share/bash-completion/completions/rustbox"),
     ("zsh", "share/zsh/site-functions/_rustbox"),
     ("fish", "share/fish/vendor_completions.d/rustbox.fish"),
@@ -42,6 +42,9 @@ const SHIPPED: &[Shipped] = &[
     Shipped { from: "packaging/scripts", ending: "sh", to: "bin", mode: 0o755 },
     Shipped { from: "packaging/systemd", ending: "service", to: "lib/systemd/system", mode: 0o644 },
     Shipped { from: "packaging/systemd", ending: "timer", to: "lib/systemd/system", mode: 0o644 },
+    Shipped { from: "packaging/systemd", ending: "slice", to: "lib/systemd/system", mode: 0o644 },
+    Shipped { from: "packaging/sysusers.d", ending: "conf", to: "lib/sysusers.d", mode: 0o644 },
+    Shipped { from: "packaging/grafana", ending: "json", to: "share/rustbox/grafana", mode: 0o644 },
     Shipped { from: "packaging/tmpfiles.d", ending: "conf", to: "lib/tmpfiles.d", mode: 0o644 },
     Shipped { from: "packaging/prometheus", ending: "yml", to: "share/rustbox/prometheus", mode: 0o644 },
     Shipped { from: "docs/runbooks", ending: "md", to: "share/doc/rustbox/runbooks", mode: 0o644 },

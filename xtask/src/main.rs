@@ -14,6 +14,7 @@ mod deny;
 mod deps;
 mod elf;
 mod install;
+mod packaging;
 mod payloads;
 mod proof;
 mod readme;
@@ -52,6 +53,8 @@ enum Chore {
     Bench(bench::Arguments),
     /// Build rustbox, and install it with its manual pages and completions.
     Install(install::Arguments),
+    /// Have scripts, units, rules, dashboard, manual pages and completions read by the programs that they are for.
+    Packaging,
     /// Run every check that a change has to pass, in order, and stop at the first failure.
     Ci(ci::Arguments),
 }
@@ -70,6 +73,7 @@ fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
         Chore::Payloads => payloads::build(&workspace)?,
         Chore::Deny => deny::check(&workspace)?,
         Chore::Proof(arguments) => proof::run(&workspace, arguments)?,
+        Chore::Packaging => packaging::check(&workspace)?,
         Chore::Install(arguments) => install::run(&workspace, arguments)?,
         Chore::Bench(arguments) => return bench::run(&workspace, arguments),
         Chore::Vm(arguments) => return vm::run(&workspace, arguments),

@@ -1,0 +1,228 @@
+//! Checks what operators get by the tools that will read it: as it is installed, not as it is written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::Workspace;
+use crate::{apt, command, install};
+
+/// Installs into a directory of its own, and has every file read by the program that it is for.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    for (program, package) in
+        [("shellcheck", "shellcheck"), ("systemd-analyze", "systemd"), ("jq", "jq"), ("zsh", "zsh"), ("fish", "fish")]
+    {
+        apt::ensure_program(program, package)?;
+    }
+    let destdir = workspace.target.join("packaging");
+    if destdir.exists() {
+        fs::remove_dir_all(&destdir).with_context(|| format!("remove {}", destdir.display()))?;
+    }
+    install::run(workspace, &install::Arguments { prefix: "/usr/local".into(), destdir: destdir.clone() })?;
+    let prefix = destdir.join("usr/local");
+    scripts(&prefix)?;
+    units(&destdir, &prefix)?;
+    completions(&prefix)?;
+    manuals(&prefix)?;
+    prometheus(workspace, &prefix)
+}
+
+fn scripts(prefix: &Path) -> Result<()> {
+    let scripts = files(&prefix.join("bin"), "sh")?;
+    command::run(Command::new("shellcheck").arg("--shell=sh").args(&scripts))?;
+    println!("{} scripts are clean under shellcheck", scripts.len());
+    Ok(())
+}
+
+/// As systemd sees them: below a root in which the program is where the units say.
+fn units(destdir: &Path, prefix: &Path) -> Result<()> {
+    let directory = prefix.join("lib/systemd/system");
+    let mut units = Vec::new();
+    for kind in ["service", "timer", "slice"] {
+        units.extend(files(&directory, kind)?);
+    }
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no", "--recursive-errors=no", "--root"]).arg(destdir);
+    verify.args(units.iter().filter_map(|unit| unit.file_name()));
+    let output = verify.stdin(Stdio::null()).output().context("start systemd-analyze")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What is wrong with a unit is a warning to it, which leaves the exit code alone.
+    if !output.status.success() || !said.trim().is_empty() {
+        bail!("systemd-analyze verify: {}: {said}", output.status);
+    }
+    for unit in &units {
+        if unit.file_name().is_some_and(|name| name.to_string_lossy().starts_with("rustbox-")) {
+            bail!("{}: its cgroup would have a box's name", unit.display());
+        }
+    }
+    println!("{} units are accepted by systemd", units.len());
+    Ok(())
+}
+
+fn completions(prefix: &Path) -> Result<()> {
+    for (shell, path) in install::COMPLETIONS {
+        command::run(Command::new(shell).arg("-n").arg(prefix.join(path)))?;
+    }
+    println!("{} shells parse their completions", install::COMPLETIONS.len());
+    Ok(())
+}
+
+/// Every command of the program has its page, and every flag of the command is in it.
+fn manuals(prefix: &Path) -> Result<()> {
+    let rustbox = prefix.join("bin/rustbox");
+    let pages = files(&prefix.join("share/man/man1"), "1")?;
+    let mut flags = 0;
+    for page in &pages {
+        let stem = page.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = fs::read_to_string(page).with_context(|| format!("read {}", page.display()))?;
+        let text = text.replace("\\-", "-");
+        // A command has hyphens in its name, and so has the page of a command's command.
+        let words: Vec<&str> = stem.split('-').skip(1).collect();
+        let help = [vec![words.join("-")], words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()]
+            .into_iter()
+            .map(|words| words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>())
+            .find_map(|words| help(&rustbox, &words));
+        let help = help.with_context(|| format!("{stem}.1 is the page of no command"))?;
+        for flag in help.split_ascii_whitespace().filter(|word| word.starts_with("--") && word.len() > 2) {
+            let name = flag.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            let name = name.split(['=', '[', '`', ',', ')']).next().unwrap_or(name);
+            if !text.contains(name) {
+                bail!("{stem}.1 does not have {name}");
+            }
+            flags += 1;
+        }
+    }
+    if pages.len() < 10 || flags < 100 {
+        bail!("{} pages with {flags} flags: they are not looked at any more", pages.len());
+    }
+    println!("{} manual pages have every flag of their commands", pages.len());
+    Ok(())
+}
+
+/// What a command says about itself; none where there is no such command.
+fn help(rustbox: &Path, words: &[String]) -> Option<String> {
+    let output = Command::new(rustbox).args(words).arg("--help").output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Rules, their tests, what the program exports, and what the dashboard asks for, by Prometheus's own tool.
+fn prometheus(workspace: &Workspace, prefix: &Path) -> Result<()> {
+    let promtool = promtool(workspace)?;
+    let installed = prefix.join("share/rustbox/prometheus");
+    command::run(Command::new(&promtool).args(["check", "rules"]).arg(installed.join("rustbox.rules.yml")))?;
+    let mut tests = Command::new(&promtool);
+    tests.args(["test", "rules", "rustbox.rules.test.yml"]).current_dir(&installed);
+    command::run(&mut tests)?;
+    every_alert_has_both_cases(&installed)?;
+    let state = workspace.target.join("packaging/state");
+    let mut metrics = Command::new(prefix.join("bin/rustbox"));
+    let metrics = command::output(metrics.arg("--state-dir").arg(&state).arg("metrics"))?;
+    let mut lint = Command::new(&promtool);
+    let mut lint = lint.args(["check", "metrics"]).stdin(Stdio::piped()).spawn().context("start promtool")?;
+    let mut input = lint.stdin.take().context("promtool's input")?;
+    std::io::Write::write_all(&mut input, metrics.as_bytes()).context("write to promtool")?;
+    drop(input);
+    let status = lint.wait().context("wait for promtool")?;
+    if !status.success() {
+        bail!("promtool check metrics: {status}");
+    }
+    dashboard(&promtool, prefix, &metrics)
+}
+
+/// A rule that never fires passes a test of its silence; one that always fires passes the other.
+fn every_alert_has_both_cases(directory: &Path) -> Result<()> {
+    let read = |name: &str| fs::read_to_string(directory.join(name)).with_context(|| format!("read {name}"));
+    let (rules, tests) = (read("rustbox.rules.yml")?, read("rustbox.rules.test.yml")?);
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    for alert in &alerts {
+        let cases: Vec<&str> = tests.split("- alertname: ").skip(1).filter(|case| case.starts_with(alert)).collect();
+        let silent = cases.iter().filter(|case| case.contains("exp_alerts: []")).count();
+        if silent == 0 || silent == cases.len() {
+            bail!("{alert}: {} cases, and {silent} of them are silent", cases.len());
+        }
+        let rule = rules.split("- alert: ").find(|rule| rule.starts_with(alert)).unwrap_or_default();
+        for part in ["severity:", "runbook_url:"] {
+            if !rule.contains(part) {
+                bail!("{alert} has no {part}");
+            }
+        }
+    }
+    println!("{} alerts have a case that fires and one that does not, a severity and a runbook", alerts.len());
+    Ok(())
+}
+
+/// Every expression of the dashboard is parsed by Prometheus's parser, and asks for series that the program exports.
+fn dashboard(promtool: &Path, prefix: &Path, metrics: &str) -> Result<()> {
+    let path = prefix.join("share/rustbox/grafana/rustbox.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let dashboard: serde_json::Value = serde_json::from_str(&text).context("parse the dashboard")?;
+    let mut expressions = Vec::new();
+    collect(&dashboard, &mut expressions);
+    let exported: Vec<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    // promtool 2.42 has no parser of its own; rules are parsed by the same one as queries.
+    let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
+    for (number, expression) in expressions.iter().enumerate() {
+        let asked = expression.replace("$instance", ".*");
+        rules.push_str(&format!("  - record: dashboard:{number}\n    expr: '{}'\n", asked.replace('\'', "''")));
+        for name in names(expression) {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            if !exported.contains(&family) && !exported.contains(&name) {
+                bail!("the dashboard asks for {name}, which is not exported: {expression}");
+            }
+        }
+    }
+    let file = prefix.join("dashboard.rules.yml");
+    fs::write(&file, rules).with_context(|| format!("write {}", file.display()))?;
+    command::run(Command::new(promtool).args(["check", "rules"]).arg(&file))?;
+    println!("{} expressions of the dashboard are parsed, each of exported series", expressions.len());
+    if expressions.len() < 20 { bail!("only {} expressions were found", expressions.len()) } else { Ok(()) }
+}
+
+/// The names of our metrics in an expression.
+fn names(expression: &str) -> impl Iterator<Item = &str> {
+    expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("rustbox_"))
+}
+
+fn collect(value: &serde_json::Value, found: &mut Vec<String>) {
+    if let Some(object) = value.as_object() {
+        found.extend(object.get("expr").and_then(|expr| expr.as_str()).map(str::to_owned));
+        object.values().for_each(|value| collect(value, found));
+    }
+    value.as_array().into_iter().flatten().for_each(|value| collect(value, found));
+}
+
+/// Installed, or unpacked from Debian's package of Prometheus: its dependencies are a web page's, and not needed.
+fn promtool(workspace: &Workspace) -> Result<PathBuf> {
+    if command::is_in_path("promtool") {
+        return Ok("promtool".into());
+    }
+    let directory = workspace.target.join("promtool");
+    let program = directory.join("unpacked/usr/bin/promtool");
+    if !program.exists() {
+        apt::unpack("prometheus", &directory)?;
+    }
+    Ok(program)
+}
+
+fn files(directory: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+    let mut paths = paths.with_context(|| format!("list {}", directory.display()))?;
+    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
+    paths.sort();
+    if paths.is_empty() { bail!("{} has no *.{ending}", directory.display()) } else { Ok(paths) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_metrics_are_found_in_an_expression() {
+        let found: Vec<_> = names("sum by (le) (rate(rustbox_a_bucket{x=~\"rust\"}[5m])) + rustbox_b").collect();
+        assert_eq!(found, ["rustbox_a_bucket", "rustbox_b"]);
+    }
+}
