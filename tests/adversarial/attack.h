@@ -72,6 +72,19 @@ __attribute__((unused)) static long tried(const char *what, long result)
     return result;
 }
 
+/* Opens, tells, and closes again: that it could be opened is the evidence, nothing is done with it. */
+__attribute__((unused)) static long tried_open(const char *path, int flags)
+{
+    char what[200];
+    const char *how = (flags & O_ACCMODE) == O_RDONLY ? "O_RDONLY" : (flags & O_ACCMODE) == O_WRONLY ? "O_WRONLY" : "O_RDWR";
+    snprintf(what, sizeof what, "open(%.180s, %s)", path, how);
+    int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    tried(what, fd);
+    if (fd >= 0)
+        close(fd);
+    return fd;
+}
+
 /* The verdict of a payload whose attempts have all been told through tried(). */
 __attribute__((noreturn, unused)) static void conclude(void)
 {

@@ -47,11 +47,14 @@ impl Canary {
     /// # Panics
     /// When it has been signalled.
     pub fn assert_unharmed(&self) {
+        assert!(self.is_unharmed(), "a stranger was harmed: {:?}", SeenProcess::read(self.child.id()));
+    }
+
+    /// Whether it lives and has not even been stopped.
+    #[must_use]
+    pub fn is_unharmed(&self) -> bool {
         let seen = SeenProcess::read(self.child.id());
-        assert!(
-            !self.pidfd.wait(std::time::Duration::ZERO) && seen.as_ref().is_some_and(|p| p.state != 'T'),
-            "a stranger was harmed: {seen:?}"
-        );
+        !self.pidfd.wait(std::time::Duration::ZERO) && seen.is_some_and(|p| p.state != 'T')
     }
 }
 

@@ -15,6 +15,7 @@
 mod attacks;
 mod binary;
 mod canary;
+mod clock;
 mod ended;
 mod host;
 mod lab;
@@ -27,7 +28,6 @@ mod random;
 mod residue;
 mod skip;
 mod sweep;
-mod table;
 
 pub use attacks::{attack_that_stays, attack_that_tells};
 pub use binary::{build_planted, rustbox};
@@ -43,4 +43,3 @@ pub use random::Random;
 pub use residue::{BOUND, residue, wait_clean};
 pub use skip::{how_often, in_ci, in_guest, skip_unless};
 pub use sweep::{InjectTrial, Injected, Progress, Trial, inject_trial, sweep_trial};
-pub use table::{PayloadRow, payload_table};

@@ -24,6 +24,14 @@ pub fn how_often(variable: &str, on_a_host: usize) -> usize {
     given.unwrap_or(if in_guest() { on_a_host / 10 } else { on_a_host })
 }
 
+/// The reason with which this is listed as skipped in this place.
+#[must_use]
+pub(crate) fn is_listed(name: &str) -> Option<String> {
+    let place = if in_guest() { "vm" } else { "host" };
+    let row = LISTED.lines().find(|line| line.split_ascii_whitespace().take(2).eq([place, name]))?;
+    Some(row.split_ascii_whitespace().skip(2).collect::<Vec<_>>().join(" "))
+}
+
 /// True when the case can run. Else it says on stderr that `name` is skipped and why, and the caller returns.
 ///
 /// # Panics
