@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{command, deny, deps, elf, packaging, payloads, readme, vm};
+use crate::{command, deny, deps, elf, gameday, packaging, payloads, readme, vm};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(Debug, Args)]
@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
         what: "scripts, units, rules and pages are as their readers want them",
         run: packaging::check,
     },
+    Step { name: "gameday", what: "every runbook is followed on a host that is broken for it", run: gameday::check },
     Step { name: "readme", what: "the README's examples run", run: readme::run_examples },
     Step { name: "payloads", what: "the hostile programs compile", run: payloads::build },
     Step { name: "test", what: readme::TEST_COMMAND, run: test },

@@ -13,6 +13,7 @@ mod command;
 mod deny;
 mod deps;
 mod elf;
+mod gameday;
 mod install;
 mod packaging;
 mod payloads;
@@ -53,6 +54,8 @@ enum Chore {
     Bench(bench::Arguments),
     /// Build rustbox, and install it with its manual pages and completions.
     Install(install::Arguments),
+    /// Break a host, follow the runbook, end healthy. As root.
+    Gameday(gameday::Arguments),
     /// Have scripts, units, rules, dashboard, manual pages and completions read by the programs that they are for.
     Packaging,
     /// Run every check that a change has to pass, in order, and stop at the first failure.
@@ -73,6 +76,7 @@ fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
         Chore::Payloads => payloads::build(&workspace)?,
         Chore::Deny => deny::check(&workspace)?,
         Chore::Proof(arguments) => proof::run(&workspace, arguments)?,
+        Chore::Gameday(arguments) => gameday::run(&workspace, arguments)?,
         Chore::Packaging => packaging::check(&workspace)?,
         Chore::Install(arguments) => install::run(&workspace, arguments)?,
         Chore::Bench(arguments) => return bench::run(&workspace, arguments),
