@@ -45,14 +45,17 @@ impl BoxCgroup {
         let all_ours = self.name_of(self.primary()).is_ok_and(|name| name == Name::Ours);
         let mut failures = Vec::new();
         for dir in self.dirs.iter().rev() {
-            let is_ours = all_ours || self.name_of(dir).is_ok_and(|name| name == Name::Ours);
-            if !is_ours {
-                tracing::debug!(path = %dir.path.display(), "removed by somebody else");
-                continue;
-            }
-            if let Err(source) = self.remove_dir(dir, ends) {
-                failures.push(RemoveFailure { path: dir.path.clone(), source });
-            }
+            let name = if all_ours { Ok(Name::Ours) } else { self.name_of(dir) };
+            let removed = match name {
+                Ok(Name::Ours) => self.remove_dir(dir, ends),
+                Ok(Name::Gone | Name::Other) => {
+                    tracing::debug!(path = %dir.path.display(), "removed by somebody else");
+                    Ok(())
+                }
+                // What cannot be looked at is not removed, and not called so.
+                Err(error) => Err(io::Error::other(error)),
+            };
+            failures.extend(removed.err().map(|source| RemoveFailure { path: dir.path.clone(), source }));
         }
         if failures.is_empty() { Ok(()) } else { Err(RemoveError { failures }) }
     }

@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -24,13 +26,17 @@ pub(crate) fn install(global: &GlobalArgs) -> Result<(), CliError> {
         // Text that the journal takes line by line loses its fields; its own protocol keeps them. What it does not take
         // is still worth a line.
         LogFormat::Auto if stderr_is_the_journal() && install_journal(level).is_ok() => {}
-        LogFormat::Auto => {
-            let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
-            builder.with_ansi(std::io::stderr().is_terminal()).init();
-        }
-        LogFormat::Json => tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).json().init(),
+        LogFormat::Auto => lines(level).with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines(level).json().init(),
     }
     Ok(())
+}
+
+/// One event a line, on standard error. Where that cannot be written nobody can be told: the default is to tell of
+/// it on standard error, which panics.
+fn lines(level: LevelFilter) -> SubscriberBuilder<DefaultFields, Format, LevelFilter, fn() -> std::io::Stderr> {
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr as fn() -> std::io::Stderr);
+    builder.with_max_level(level).log_internal_errors(false)
 }
 
 fn install_journal(level: LevelFilter) -> std::io::Result<()> {

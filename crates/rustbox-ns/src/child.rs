@@ -8,9 +8,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustbox_core::{Actor, Stage};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, openat2, statat};
 use rustix::io::Errno;
-use rustix::process::{Rlimit, setrlimit};
+use rustix::process::{Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
@@ -38,6 +38,9 @@ impl Failure {
         Message::Failed { actor, stage: self.stage, errno: self.errno.raw_os_error(), item: self.item }
     }
 }
+
+/// What the payload starts with.
+pub(crate) const UMASK: u32 = 0o022;
 
 /// Exit code of a child that did not become the payload; the message says why, this is never judged.
 const NOT_STARTED: i32 = 127;
@@ -80,7 +83,7 @@ fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<()
         Err(errno) => return Err(Failure::at(Stage::Session)(errno)),
     }
     descriptors(plan).map_err(Failure::at(Stage::Descriptors))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
     credentials(plan)?;
     change_directory(&plan.cwd).map_err(Failure::at(Stage::Chdir))?;
     for signal in 1..=64 {
@@ -93,7 +96,11 @@ fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<()
     // Last: the steps above need a descriptor more than a payload that may have three.
     for limit in &plan.rlimits {
         let (value, item) = (Rlimit { current: limit.soft, maximum: limit.hard }, limit.item);
-        setrlimit(limit.resource, value).map_err(|errno| Failure { stage: Stage::Rlimits, errno, item })?;
+        let failed = |errno| Failure { stage: Stage::Rlimits, errno, item };
+        setrlimit(limit.resource, value).map_err(failed)?;
+        if getrlimit(limit.resource) != value {
+            return Err(failed(Errno::PERM));
+        }
     }
     Ok(())
 }
@@ -103,7 +110,9 @@ fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<()
 fn change_directory(path: &CStr) -> Result<(), Errno> {
     let wanted = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat2(CWD, path, wanted, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
-    rustix::process::fchdir(directory)
+    rustix::process::fchdir(&directory)?;
+    let (wanted, found) = (fstat(&directory)?, statat(CWD, c"", AtFlags::EMPTY_PATH)?);
+    if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino) { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// Puts the three streams in place and marks everything else close-on-exec, but what was asked for.

@@ -22,6 +22,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// What the host has could not be seen.
+    #[error("look at {}", path.display())]
+    Look {
+        /// The directory or the link.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A root file system has something else where we mount.
     #[error("--rootfs is refused: {} is not {wanted}", path.display())]
     RootfsTrap {

@@ -45,10 +45,7 @@ const ORPHANED: i32 = 2;
 pub(crate) fn run(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> i32 {
     match arm(plan, supervisor).and_then(|()| start(plan, supervisor)) {
         Ok(main) => reap(plan, supervisor, &main),
-        Err(failure) => {
-            let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Init).encode(), &[]);
-            GAVE_UP
-        }
+        Err(failure) => give_up(supervisor, failure),
     }
 }
 
@@ -141,6 +138,10 @@ fn start(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<Main, Failure> 
     rustix::process::umask(rustix::fs::Mode::empty());
     if let Some(hostname) = &plan.hostname {
         sys::set_hostname(hostname).map_err(Failure::at(Stage::Hostname))?;
+        // The host's own name would tell where the payload is.
+        if rustix::system::uname().nodename() != hostname.as_c_str() {
+            return Err(Failure::at(Stage::Hostname)(Errno::PERM));
+        }
     }
     if plan.loopback {
         loopback().map_err(Failure::at(Stage::Loopback))?;
@@ -231,6 +232,8 @@ fn check_payload(plan: &PayloadPlan, pid: i32) -> Result<(), Failure> {
         status.capabilities == [0; 5],
         status.no_new_privs == 1,
         status.seccomp == wanted_seccomp,
+        (status.blocked, status.ignored) == (0, 0),
+        status.umask == child::UMASK,
     ];
     match (0..).zip(checks).find(|(_, held)| !held) {
         None => Ok(()),
@@ -248,7 +251,10 @@ fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main) -> i32 {
     let deadline = plan.backstop_ns.map(|limit| monotonic_ns().saturating_add(limit));
     let mut count = Count { main_ended: false, descendants: 0 };
     loop {
-        let Ok(round) = reap_some(supervisor, main, &mut count) else { return GAVE_UP };
+        let round = match reap_some(supervisor, main, &mut count) {
+            Ok(round) => round,
+            Err(failure) => return give_up(supervisor, failure),
+        };
         let empty = round == Round::Childless;
         if empty {
             // Nothing is left but this process; the supervisor waits for its end.
@@ -269,9 +275,15 @@ fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main) -> i32 {
                 let _ = say(supervisor, Message::Backstop, Stage::Wait);
                 return GAVE_UP;
             }
-            Err(_) => return GAVE_UP,
+            Err(errno) => return give_up(supervisor, Failure::at(Stage::Wait)(errno)),
         }
     }
+}
+
+/// Tells what failed, and leaves: the kernel kills what is left.
+fn give_up(supervisor: BorrowedFd<'_>, failure: Failure) -> i32 {
+    let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Init).encode(), &[]);
+    GAVE_UP
 }
 
 /// Children that are reaped between two looks at the supervisor and at the clock. A payload can make dead orphans
@@ -306,7 +318,8 @@ fn reap_some(supervisor: BorrowedFd<'_>, main: &Main, count: &mut Count) -> Resu
             }
             Ok(Some(_)) => count.descendants += 1,
             Ok(None) => return Ok(Round::Quiet),
-            Err(Errno::CHILD) => return Ok(Round::Childless),
+            // Without the main process's end that is no end, but missing evidence.
+            Err(Errno::CHILD) if count.main_ended => return Ok(Round::Childless),
             Err(errno) => return Err(Failure::at(Stage::Reap)(errno)),
         }
     }
@@ -363,7 +376,7 @@ fn linger(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, deadline: O
                 return GAVE_UP;
             }
             Ok(Pause::Child) => {}
-            Err(_) => return GAVE_UP,
+            Err(errno) => return give_up(supervisor, Failure::at(Stage::Wait)(errno)),
         }
         round = Round::Unfinished;
         for _ in 0..REAPED_AT_ONCE {

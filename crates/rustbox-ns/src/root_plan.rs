@@ -163,6 +163,10 @@ impl RootPlan {
             match fs::read_link(&path) {
                 Ok(target) => self.push(name, Op::Symlink { target: c(target)?, path: c(name)? }),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // EINVAL: it is no symlink.
+                Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => {
+                    return Err(Error::Look { path, source: error });
+                }
                 Err(_) => self.system(&path, Kind::Directory, Missing::Fail)?,
             }
         }
@@ -178,7 +182,9 @@ impl RootPlan {
 
     /// What the box sees of the host's `/etc`: one listing tells what is there.
     fn etc(&mut self) -> Result<(), Error> {
-        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
+        let failed = |source| Error::Look { path: "/etc".into(), source };
+        for entry in fs::read_dir("/etc").map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             let known = ETC_NAMES.iter().find(|(known, _)| name.as_bytes() == known.as_bytes());
             let usual = match known {

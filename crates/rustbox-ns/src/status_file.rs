@@ -21,6 +21,10 @@ pub(crate) struct StatusFile {
     pub(crate) seccomp: u32,
     /// `SigIgn`, bit n-1 for signal n.
     pub(crate) ignored: u64,
+    /// `SigBlk`, likewise.
+    pub(crate) blocked: u64,
+    /// `Umask`, since Linux 4.7.
+    pub(crate) umask: u32,
 }
 
 fn numbers(text: &[u8]) -> Option<[u32; 4]> {
@@ -90,6 +94,14 @@ impl StatusFile {
                     status.seccomp = str::from_utf8(value).ok()?.parse().ok()?;
                     10
                 }
+                b"SigBlk" => {
+                    status.blocked = hex(value)?;
+                    11
+                }
+                b"Umask" => {
+                    status.umask = u32::from_str_radix(str::from_utf8(value).ok()?, 8).ok()?;
+                    12
+                }
                 _ => continue,
             };
             if seen & (1 << bit) != 0 {
@@ -97,7 +109,7 @@ impl StatusFile {
             }
             seen |= 1 << bit;
         }
-        (seen == 0x7ff).then_some(status)
+        (seen == 0x1fff).then_some(status)
     }
 }
 
@@ -107,7 +119,7 @@ mod tests {
 
     const REAL: &[u8] = b"Name:\tcat\nUmask:\t0022\nState:\tR (running)\nTgid:\t7\nUid:\t70001\t70001\t70001\t70001\n\
 Gid:\t70001\t70001\t70001\t70001\nFDSize:\t64\nGroups:\t \nSigQ:\t0/96000\nSigPnd:\t0000000000000000\n\
-SigIgn:\t0000000000001000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n\
+SigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n\
 CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
 
     #[test]
@@ -115,7 +127,7 @@ CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t
         let status = StatusFile::parse(REAL).unwrap();
         assert_eq!(status.uids, [70001; 4]);
         assert_eq!((status.groups, status.capabilities, status.no_new_privs, status.seccomp), (false, [0; 5], 1, 2));
-        assert_eq!(status.ignored, 0x1000);
+        assert_eq!((status.ignored, status.blocked, status.umask), (0x1000, 0x10000, 0o022));
     }
 
     #[test]

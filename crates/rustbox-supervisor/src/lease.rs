@@ -60,7 +60,7 @@ impl Lease {
         for step in 0..UIDS {
             let uid = FIRST_UID + (start + step) % UIDS;
             if let Some(file) = try_lock(host, uid)?
-                && is_free(&file, host)
+                && is_free(&file, host, uid)?
             {
                 return Ok(Self { uid, file });
             }
@@ -103,7 +103,7 @@ pub(crate) fn end_of(host: &Host, uid: u32, id: &BoxId) -> Result<(), Error> {
         return Ok(());
     }
     let Some(file) = try_lock(host, uid)? else { return Ok(()) };
-    match read(&file) {
+    match read(&file, host, uid)? {
         Content::Leased { box_id, .. } if box_id == id.as_str() => Lease { uid, file }.end(host),
         Content::Leased { .. } | Content::Free | Content::Unreadable => Ok(()),
     }
@@ -121,7 +121,7 @@ pub(crate) fn reclaim(host: &Host) -> Result<Vec<u32>, Error> {
         let uid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
         let Some(uid) = uid.filter(|uid| (FIRST_UID..FIRST_UID + UIDS).contains(uid)) else { continue };
         let Some(file) = try_lock(host, uid)? else { continue };
-        let is_left = match read(&file) {
+        let is_left = match read(&file, host, uid)? {
             Content::Free => continue,
             Content::Leased { box_id, .. } => match box_id.parse::<BoxId>() {
                 Ok(id) => lock::exists(host, &id) || host.hierarchies().open_existing(&id)?.is_some(),
@@ -173,22 +173,21 @@ fn try_lock(host: &Host, uid: u32) -> Result<Option<File>, Error> {
     }
 }
 
-fn read(file: &File) -> Content {
+/// What a lease says. A file that cannot be read is an error, and no uid that is taken.
+fn read(file: &File, host: &Host, uid: u32) -> Result<Content, Error> {
     let mut text = [0; LEASE_BYTES];
-    match file.read_at(&mut text, 0) {
-        Ok(length) => Content::parse(text.get(..length).unwrap_or_default()),
-        Err(error) if error.kind() == ErrorKind::Interrupted => Content::Unreadable,
-        Err(_) => Content::Unreadable,
-    }
+    let length = file.read_at(&mut text, 0);
+    let length = length.map_err(|source| Error::Read { path: host.uids_path().join(uid.to_string()), source })?;
+    Ok(Content::parse(text.get(..length).unwrap_or_default()))
 }
 
 /// A lease of an earlier boot is void: nothing of that boot is alive.
-fn is_free(file: &File, host: &Host) -> bool {
-    match read(file) {
+fn is_free(file: &File, host: &Host, uid: u32) -> Result<bool, Error> {
+    Ok(match read(file, host, uid)? {
         Content::Free => true,
         Content::Leased { boot_id, .. } => boot_id != host.boot_id() && file.set_len(0).is_ok(),
         Content::Unreadable => false,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -124,8 +124,14 @@ impl BoxLock {
             }
             result => File::from(result.map_err(failed)?),
         };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(Made::Raced);
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            // Somebody looks whether it is held, or takes it for that of a dead process.
+            Err(Errno::WOULDBLOCK) => return Ok(Made::Raced),
+            Err(errno) => {
+                let _ = unlinkat(&directory, temporary.as_str(), AtFlags::empty());
+                return Err(Error::Flock { path: path(), source: errno.into() });
+            }
         }
         // Before the rename: from then on the keeper must know that this lock is ours.
         let handed = keeper.hand_over(TAG_LOCK, &[file.as_fd()]);

@@ -162,7 +162,12 @@ pub(crate) fn reason_text(reason: &KillReason) -> String {
 
 /// An error with all of its causes, in one line.
 pub(crate) fn chain(what: &str, error: &dyn std::error::Error) -> String {
-    let mut text = format!("{what}: {error}");
+    format!("{what}: {}", chain_of(error))
+}
+
+/// An error with all of its causes.
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
         text.push_str(": ");

@@ -78,7 +78,16 @@ impl Told {
 }
 
 /// What init compares in `PayloadReadBack`, in its order.
-const READ_BACK: [&str; 6] = ["uid", "gid", "supplementary groups", "capabilities", "no_new_privs", "seccomp mode"];
+const READ_BACK: [&str; 8] = [
+    "uid",
+    "gid",
+    "supplementary groups",
+    "capabilities",
+    "no_new_privs",
+    "seccomp mode",
+    "blocked and ignored signals",
+    "umask",
+];
 /// The limits, in the order in which the payload's child sets them.
 const RLIMITS: [&str; 6] = ["--fsize", "--open-files", "--stack", "--core", "--address-space", "--time (RLIMIT_CPU)"];
 

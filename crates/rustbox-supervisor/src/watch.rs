@@ -63,7 +63,7 @@ fn broken(stage: Stage, error: &Error) -> Stop {
 }
 
 fn describe(error: &Error) -> String {
-    format!("{error}{}", std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default())
+    crate::teardown::chain_of(error)
 }
 
 fn late(stage: Stage, detail: &str) -> Stop {

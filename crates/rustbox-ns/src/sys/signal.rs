@@ -50,10 +50,24 @@ fn set_disposition(signal: i32, handler: u64) -> Result<(), Errno> {
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// The signals that are blocked now.
+fn blocked() -> Result<u64, Errno> {
+    let (new, mut old) = (std::ptr::null::<u64>(), 0_u64);
+    // SAFETY: a null new mask changes nothing; `old` is a set of the size given.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, &raw mut old, SIGSET_BYTES) };
+    if result == 0 { Ok(old) } else { Err(last_errno()) }
+}
+
 /// Blocks SIGCHLD, and returns a descriptor that is readable when one is pending.
+///
+/// # Errors
+/// Also when the signal is not blocked after all: it would be lost, and its reader wait for ever.
 pub(crate) fn signal_fd_for_children() -> Result<OwnedFd, Errno> {
     let mask = bit(libc::SIGCHLD);
     set_mask(mask)?;
+    if blocked()? & mask == 0 {
+        return Err(Errno::PERM);
+    }
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
     // SAFETY: `mask` is a set of the size given; -1 asks for a new descriptor.
     let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SIGSET_BYTES, flags) };
