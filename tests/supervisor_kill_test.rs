@@ -1,21 +1,17 @@
-//! SIGKILL of the supervisor, at every system call that it makes and at random times.
+//! SIGKILL of the supervisor at random times; at every system call that it makes, see `kill_sweep_test`.
 //!
 //! After each: no process of the box, and its cgroups, mounts and directory gone within two seconds, without
 //! anybody running a command. The same check must turn red on a copy of rustbox without death guards. S12,
 //! QR03, D10; the protocol of `design`: "when the supervisor is dead, no process of the box is alive".
-#![expect(
-    clippy::expect_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and tells its numbers on stderr"
-)]
+#![expect(clippy::print_stderr, reason = "a test fails by panicking, and tells its numbers on stderr")]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustbox_tests::{
-    BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, Trial, build_planted, how_often, residue, rustbox, scan,
-    skip_unless, sweep_trial, wait_clean,
+    BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, build_planted, how_often, residue, scan, skip_unless,
+    wait_clean,
 };
 use rustix::process::Signal;
 
@@ -44,59 +40,6 @@ fn tell(hits: &BTreeMap<Progress, usize>) {
     for stage in Progress::ALL {
         eprintln!("  {:>10}: {} hits", format!("{stage:?}"), hits.get(&stage).copied().unwrap_or(0));
     }
-}
-
-/// Processes that execute this very binary: supervisors, keepers and inits of ours.
-fn executing(binary: &std::path::Path) -> Vec<String> {
-    let binary = binary.canonicalize().expect("the binary's path");
-    let ours = |p: &rustbox_tests::SeenProcess| p.exe.as_deref() == Some(&binary);
-    scan().iter().filter(|p| ours(p)).map(|p| format!("{} {} {}", p.pid, p.comm, p.state)).collect()
-}
-
-/// Kills the supervisor of a new box before system call number `boundary`, and asserts that nothing is left.
-fn kill_before(lab: &Lab, boundary: usize) -> Trial {
-    let command = victim(lab, ENDS);
-    let trial = sweep_trial(&command, &lab.state_dir(), boundary);
-    if let Trial::Killed(stage) = trial {
-        let left = wait_clean(command.box_id(), &lab.state_dir());
-        assert!(left.is_empty(), "killed before system call {boundary} at {stage:?}, two seconds later: {left:#?}");
-    }
-    trial
-}
-
-#[test]
-fn supervisor_killed_before_every_system_call_leaves_nothing() {
-    let _alone = ALONE.lock();
-    let lab = Lab::open("sweep");
-    let canary = Canary::start("sweep");
-    let mut hits: BTreeMap<Progress, usize> = BTreeMap::new();
-    let mut reached: BTreeMap<Progress, Vec<usize>> = BTreeMap::new();
-    let mut boundaries = 0;
-    while let Trial::Killed(stage) = kill_before(&lab, boundaries) {
-        *hits.entry(stage).or_insert(0) += 1;
-        reached.entry(stage).or_default().push(boundaries);
-        boundaries += 1;
-        assert!(boundaries < 20_000, "the supervisor never ends");
-    }
-    // A stage that spans fewer calls than that is gone through again.
-    for (stage, calls) in &reached {
-        for boundary in calls.iter().cycle().take(4 * FEWEST_HITS) {
-            if hits.get(stage).copied().unwrap_or(0) >= FEWEST_HITS {
-                break;
-            }
-            if let Trial::Killed(stage) = kill_before(&lab, *boundary) {
-                *hits.entry(stage).or_insert(0) += 1;
-            }
-        }
-    }
-    canary.assert_unharmed();
-    eprintln!("supervisor killed before each of {boundaries} system calls, 0 survivors, 0 left over; hits by stage:");
-    tell(&hits);
-    for stage in Progress::ALL {
-        assert!(hits.get(&stage).copied().unwrap_or(0) >= FEWEST_HITS, "stage {stage:?} is not covered");
-    }
-    let keepers = rustbox_tests::wait_until(rustbox_tests::BOUND, || executing(rustbox()).is_empty().then_some(()));
-    assert!(keepers.is_some(), "still executing rustbox: {:?}", executing(rustbox()));
 }
 
 /// When to kill, so that the short stages are hit as well as the long ones.

@@ -76,6 +76,21 @@ impl Lab {
         }
     }
 
+    /// Runs another verb of `rustbox` to its end, with this lab's state directory.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn call<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> std::process::Output {
+        let mut command = self.rustbox();
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = crate::orphans::start(&mut command).expect("start rustbox");
+        let pid = child.id();
+        let output = child.wait_with_output().expect("run rustbox");
+        crate::orphans::command_ended(pid);
+        output
+    }
+
     /// The `rustbox` command with this lab's state directory, for its other verbs.
     #[must_use]
     pub fn rustbox(&self) -> Command {
@@ -183,6 +198,28 @@ impl<'lab> BoxCommand<'lab> {
         (create("out"), create("err"))
     }
 
+    /// Runs it under a driver, to its end.
+    ///
+    /// # Panics
+    /// When the tracing itself fails.
+    #[must_use]
+    pub fn drive(&self, drive: &crate::driver::Drive) -> crate::driver::Driven {
+        drive.run(&self.words(), self.outputs())
+    }
+
+    /// What a run that the caller started has written as its result; none when it wrote none.
+    #[must_use]
+    pub fn result_text(&self) -> Option<String> {
+        std::fs::read_to_string(self.file("json")).ok().filter(|text| !text.is_empty())
+    }
+
+    /// Removes its output files: a sweep has thousands.
+    pub fn forget(&self) {
+        for kind in ["out", "err", "json"] {
+            let _absent = std::fs::remove_file(self.file(kind));
+        }
+    }
+
     /// What a run that the caller started has printed: on standard output, and on standard error.
     #[must_use]
     pub fn collect(&self) -> (String, String) {
@@ -220,7 +257,8 @@ impl<'lab> BoxCommand<'lab> {
         let begun = Instant::now();
         let mut command = Command::new(program);
         command.args(args).stdin(self.stdin).stdout(create(&stdout)).stderr(create(&stderr));
-        let child = command.spawn().unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
+        let child = crate::orphans::start(&mut command);
+        let child = child.unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
         let pidfd = PidFd::open(child.id()).expect("pidfd of rustbox");
         RunningBox { lab: self.lab, box_id: self.box_id, child, pidfd, stdout, stderr, report, begun }
     }
@@ -334,6 +372,7 @@ impl Drop for RunningBox<'_> {
     fn drop(&mut self) {
         self.pidfd.signal(Signal::KILL);
         let _status = self.child.wait();
+        crate::orphans::command_ended(self.child.id());
     }
 }
 

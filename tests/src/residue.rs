@@ -34,13 +34,25 @@ pub fn residue(box_id: &str, state_dir: &Path) -> Vec<String> {
 /// is no process that runs, and nothing in user space can hurry its parent, so it is not waited for here.
 #[must_use]
 pub fn wait_clean(box_id: &str, state_dir: &Path) -> Vec<String> {
+    wait_for_rest(box_id, state_dir, &[])
+}
+
+/// As [`wait_clean`], for a box whose keeper was killed too: what does not run, and nobody is there to remove, stays.
+#[must_use]
+pub fn wait_dead(box_id: &str, state_dir: &Path) -> Vec<String> {
+    wait_for_rest(box_id, state_dir, &["directory ", "cgroup "])
+}
+
+/// What is left when nothing is but lines that begin like these, or when the time is over.
+fn wait_for_rest(box_id: &str, state_dir: &Path, may_stay: &[&str]) -> Vec<String> {
     let mut left = Vec::new();
-    let clean = wait_until(BOUND, || {
+    let _waited = wait_until(BOUND, || {
+        crate::orphans::reap_orphans();
         left = residue(box_id, state_dir);
         left.retain(|line| !line.starts_with(HANDED_OVER));
-        left.is_empty().then_some(())
+        left.iter().all(|line| may_stay.iter().any(|start| line.starts_with(start))).then_some(())
     });
-    if clean.is_some() { Vec::new() } else { left }
+    left
 }
 
 /// How the line of a zombie begins whose parent is the host's pid 1.

@@ -1,258 +1,142 @@
-//! SIGKILL, or an error, at a chosen system call of the supervisor.
-//!
-//! Theory of operation: a shell stops itself and then executes rustbox. This process seizes it, lets it
-//! go on to the exec, and from there from one system call to the next. Only this one thread is traced:
-//! its children run free. Before the system call that the caller chose, while the supervisor stands
-//! still, it is killed, or the call is skipped and an error put in its place. What it had done by then is read from the host, so the hits can be told by stage.
-//!
-//! The death of a traced process is the death of any other: its parent-death signals, its descriptors
-//! and its pidfd go the same way. The tracer only chooses the moment.
+//! The trials of a sweep, several at once, counted as one part of the proof.
 
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use nix::sys::ptrace;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use crate::proof::{Part, Planted};
+use crate::skip::in_guest;
 
-use crate::host::CgroupLayout;
-use crate::lab::BoxCommand;
-use crate::process::SeenProcess;
+/// Trials at once: they wait for the kernel more than they compute.
+const WORKERS: usize = 3;
 
-/// How far a supervisor has come, by what the host shows. Later is greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Progress {
-    /// Nothing of the box exists.
-    Nothing,
-    /// The box's directory is there, its record is not.
-    Locking,
-    /// The record is written, no cgroup is there.
-    Recorded,
-    /// A cgroup of the box is there, without processes.
-    Cgroups,
-    /// The init is there and has not been released, or builds the root.
-    Held,
-    /// The payload is executing.
-    Running,
-    /// The payload has run, and its cgroup is there still.
-    Killing,
-    /// The cgroups are gone, the directory is there still.
-    Removing,
-    /// Everything is gone; only the report is outstanding.
-    Removed,
+/// Whether the sweeps do everything, and not a part of it that fits into CI. `RUSTBOX_SWEEP_FULL=1`.
+#[must_use]
+pub fn full() -> bool {
+    std::env::var_os("RUSTBOX_SWEEP_FULL").is_some_and(|v| v == "1")
 }
 
-impl Progress {
-    /// Every stage, in order.
-    pub const ALL: [Self; 9] = [
-        Self::Nothing,
-        Self::Locking,
-        Self::Recorded,
-        Self::Cgroups,
-        Self::Held,
-        Self::Running,
-        Self::Killing,
-        Self::Removing,
-        Self::Removed,
-    ];
-
-    /// Looks at the host. `before` is the last answer for the same box: nothing goes back.
-    #[must_use]
-    pub fn look(box_id: &str, state_dir: &Path, layout: &CgroupLayout, before: Self) -> Self {
-        let directory = state_dir.join("boxes").join(box_id);
-        let name = format!("rustbox-{box_id}");
-        let groups = layout.roots().map(|root| root.join(&name)).filter(|d| d.is_dir());
-        let mut grouped = false;
-        let mut members = Vec::new();
-        for group in groups {
-            grouped = true;
-            let procs = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            members.extend(procs.lines().filter_map(|l| l.parse::<u32>().ok()));
-        }
-        let attacks = |pid: &u32| SeenProcess::read(*pid).is_some_and(|p| is_payload(&p));
-        let now = if members.iter().any(attacks) {
-            Self::Running
-        } else if grouped && before >= Self::Running {
-            Self::Killing
-        } else if !members.is_empty() {
-            Self::Held
-        } else if grouped {
-            Self::Cgroups
-        } else if before >= Self::Running {
-            if directory.exists() { Self::Removing } else { Self::Removed }
-        } else if directory.join("lock").exists() {
-            Self::Recorded
-        } else if directory.exists() {
-            Self::Locking
-        } else {
-            Self::Nothing
-        };
-        now.max(before)
-    }
+/// A sweep under way.
+#[derive(Debug)]
+pub struct Sweep {
+    begun: Instant,
+    count: Mutex<Count>,
 }
 
-fn is_payload(process: &SeenProcess) -> bool {
-    let name = process.exe.as_deref().and_then(Path::file_name).and_then(|n| n.to_str());
-    name.is_some_and(|n| n.starts_with("contain_"))
+#[derive(Debug)]
+struct Count {
+    part: Part,
+    kinds: BTreeMap<String, usize>,
+    missed: Vec<String>,
+    wrong: Vec<String>,
+    notes: BTreeMap<String, usize>,
 }
 
 /// What one trial came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trial {
-    /// The supervisor was killed at its chosen system call, when it had come this far.
-    Killed(Progress),
-    /// It ended before it made that many system calls.
-    Ended,
+    /// Every promise was kept.
+    Held,
+    /// These were broken.
+    Broken(Vec<String>),
+    /// The point was never reached: nothing is known.
+    Missed,
 }
 
-/// Runs a box and kills the supervisor when it is about to make system call number `boundary`, counted
-/// from its exec.
-///
-/// # Panics
-/// When the tracing itself fails.
-#[must_use]
-pub fn sweep_trial(command: &BoxCommand<'_>, state_dir: &Path, boundary: usize) -> Trial {
-    let Some((mut child, progress)) = step_to(command, state_dir, boundary) else { return Trial::Ended };
-    child.kill().expect("kill the supervisor");
-    let status = child.wait().expect("reap the supervisor");
-    assert_eq!(status.signal(), Some(9), "the supervisor outlived SIGKILL");
-    Trial::Killed(progress)
-}
-
-/// What an injected error led to.
-#[derive(Clone, Debug)]
-pub struct Injected {
-    /// Number of the system call that failed.
-    pub call: u64,
-    /// How far the supervisor had come.
-    pub progress: Progress,
-    /// How it ended; none when it hung, and was killed for it.
-    pub status: Option<ExitStatus>,
-}
-
-/// Runs a box and lets system call number `boundary` of the supervisor fail, once, without being made.
-/// `errno` chooses the error by the call's number; none leaves that call alone. Returns none when the
-/// supervisor ended before, or the call was left alone.
-///
-/// # Panics
-/// When the tracing itself fails.
-#[must_use]
-pub fn inject_trial(
-    command: &BoxCommand<'_>,
-    state_dir: &Path,
-    boundary: usize,
-    errno: impl Fn(u64) -> Option<i32>,
-) -> InjectTrial {
-    let Some((mut child, progress)) = step_to(command, state_dir, boundary) else { return InjectTrial::Ended };
-    let pid = pid_of(&child);
-    let mut registers = ptrace::getregs(pid).expect("registers");
-    let call = registers.orig_rax;
-    let Some(error) = errno(call) else {
-        child.kill().expect("kill the supervisor");
-        let _status = child.wait().expect("reap the supervisor");
-        return InjectTrial::LeftAlone;
-    };
-    // No such call: the kernel skips it. At its exit the result is replaced.
-    registers.orig_rax = u64::MAX;
-    ptrace::setregs(pid, registers).expect("skip the call");
-    resume(pid, None);
-    let stopped = waitpid(pid, Some(WaitPidFlag::__WALL)).expect("wait for the skipped call");
-    assert!(matches!(stopped, WaitStatus::PtraceSyscall(_)), "{stopped:?}");
-    let mut registers = ptrace::getregs(pid).expect("registers");
-    registers.rax = i64::from(-error).cast_unsigned();
-    ptrace::setregs(pid, registers).expect("set the result");
-    ptrace::detach(pid, None).expect("let it go");
-    let pidfd = crate::pidfd::PidFd::open(child.id()).expect("pidfd of the supervisor");
-    let ended = pidfd.wait(HANG);
-    if !ended {
-        pidfd.signal(rustix::process::Signal::KILL);
+impl Sweep {
+    /// Begins one, which is this part of the proof.
+    #[must_use]
+    pub fn begin(name: &str, claim: &str, requirements: &[&str]) -> Self {
+        let count = Count {
+            part: Part::new(name, claim, requirements),
+            kinds: BTreeMap::new(),
+            missed: Vec::new(),
+            wrong: Vec::new(),
+            notes: BTreeMap::new(),
+        };
+        Self { begun: Instant::now(), count: Mutex::new(count) }
     }
-    let status = child.wait().expect("reap the supervisor");
-    InjectTrial::Failed(Injected { call, progress, status: ended.then_some(status) })
-}
 
-/// What a trial with an injected error came to.
-#[derive(Clone, Debug)]
-pub enum InjectTrial {
-    /// The call failed.
-    Failed(Injected),
-    /// The call is one that is left alone.
-    LeftAlone,
-    /// The supervisor ended before it made that many system calls.
-    Ended,
-}
-
-/// A supervisor that has not ended this long after one failed call hangs.
-const HANG: Duration = Duration::from_secs(15);
-
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
-}
-
-/// Starts a box and stops its supervisor at the entry of system call number `boundary`; none when it ended before.
-#[expect(clippy::zombie_processes, reason = "where the supervisor ended by itself, waitpid has reaped it")]
-fn step_to(command: &BoxCommand<'_>, state_dir: &Path, boundary: usize) -> Option<(Child, Progress)> {
-    let layout = CgroupLayout::read();
-    let child = start_stopped(command);
-    let pid = pid_of(&child);
-    let mut progress = Progress::Nothing;
-    let mut calls = 0;
-    let mut entering = true;
-    loop {
-        match waitpid(pid, Some(WaitPidFlag::__WALL)).expect("wait for the traced supervisor") {
-            WaitStatus::PtraceSyscall(_) => {
-                if entering {
-                    // Not at every call: a look costs more than the call. Every stage spans many.
-                    if calls % 4 == 0 || calls >= boundary {
-                        progress = Progress::look(command.box_id(), state_dir, &layout, progress);
+    /// Makes a trial of each item, several at once; of a tenth of them where everything takes ten times as long.
+    pub fn each<T: Sync>(&self, items: &[T], trial: impl Fn(&T) + Sync) {
+        let step = if in_guest() { 10 } else { 1 };
+        let items: Vec<&T> = items.iter().step_by(step).collect();
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..WORKERS {
+                scope.spawn(|| {
+                    while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        trial(item);
                     }
-                    if calls >= boundary {
-                        return Some((child, progress));
-                    }
-                    calls += 1;
-                }
-                entering = !entering;
-                resume(pid, None);
+                });
             }
-            // After an exec the next stop is the exit of that call, not an entry.
-            WaitStatus::PtraceEvent(_, _, event) if event == ptrace::Event::PTRACE_EVENT_EXEC as i32 => {
-                (calls, entering) = (0, false);
-                resume(pid, None);
+        });
+    }
+
+    /// Counts a trial. `kind` groups it in the figures, `what` says what was done.
+    pub fn count(&self, kind: impl Into<String>, what: &str, trial: Trial) {
+        let mut count = self.locked();
+        match trial {
+            Trial::Held => count.part.count(Ok(())),
+            Trial::Broken(promises) => {
+                let told = promises.into_iter().map(|promise| format!("{what}: {promise}"));
+                let told: Vec<String> = told.collect();
+                count.part.count(Err(told.join("; ")));
+                count.wrong.extend(told);
             }
-            WaitStatus::PtraceEvent(..) => resume(pid, None),
-            WaitStatus::Stopped(_, signal) => resume(pid, Some(signal)),
-            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return None,
-            WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
+            Trial::Missed => {
+                count.part.not_reached += 1;
+                return count.missed.push(what.to_owned());
+            }
         }
+        *count.kinds.entry(kind.into()).or_insert(0) += 1;
     }
-}
 
-fn resume(pid: Pid, signal: Option<Signal>) {
-    // ESRCH: killed in between. The next wait tells.
-    match ptrace::syscall(pid, signal) {
-        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-        Err(error) => panic!("ptrace: {error}"),
+    /// Something that is worth a number in the figures.
+    pub fn note(&self, what: impl Into<String>) {
+        *self.locked().notes.entry(what.into()).or_insert(0) += 1;
     }
-}
 
-/// Starts a shell that stops itself, seizes it, and lets it go on to the exec of rustbox.
-fn start_stopped(command: &BoxCommand<'_>) -> Child {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).args(command.words());
-    let (stdout, stderr) = command.outputs();
-    let child = shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("start a shell");
-    let pid = pid_of(&child);
-    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("wait for the shell");
-    assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
-    let options = ptrace::Options::PTRACE_O_TRACESYSGOOD | ptrace::Options::PTRACE_O_TRACEEXEC;
-    ptrace::seize(pid, options).expect("seize the shell");
-    signal_continue(&child);
-    child
-}
+    /// A figure of its own.
+    pub fn figure(&self, name: &str, value: impl std::fmt::Display) {
+        self.locked().part.figures.insert(name.to_owned(), value.to_string());
+    }
 
-fn signal_continue(child: &Child) {
-    crate::pidfd::PidFd::open(child.id()).expect("pidfd of the shell").signal(rustix::process::Signal::CONT);
+    /// A bug that was put in on purpose, and whether this sweep saw it.
+    pub fn planted(&self, planted: Planted) {
+        self.locked().part.planted.push(planted);
+    }
+
+    /// Publishes the part, prints its numbers, and asserts that everything held, and that not more than this share
+    /// of what was planned was missed.
+    ///
+    /// # Panics
+    /// When something did not hold.
+    pub fn finish(self, most_missed_percent: usize) {
+        let Count { mut part, kinds, missed, wrong, notes } =
+            self.count.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        part.seconds = self.begun.elapsed().as_secs_f64();
+        let listed = |of: &BTreeMap<String, usize>| {
+            of.iter().map(|(name, times)| format!("{name} {times}")).collect::<Vec<_>>().join(", ")
+        };
+        part.figures.insert("by kind".to_owned(), listed(&kinds));
+        if !notes.is_empty() {
+            part.figures.insert("notes".to_owned(), listed(&notes));
+        }
+        part.publish();
+        eprintln!(
+            "sweep-result: {}: {} tried, {} held, {} failed, {} not reached, {:.1} s; {:?}",
+            part.name, part.tried, part.held, part.failed, part.not_reached, part.seconds, part.figures
+        );
+        missed.iter().for_each(|what| eprintln!("not covered: {what}"));
+        assert!(wrong.is_empty(), "{}: {} of {} trials: {wrong:#?}", part.name, part.failed, part.tried);
+        assert_eq!(part.objections(), [""; 0]);
+        let planned = usize::try_from(part.tried).unwrap_or(0) + missed.len();
+        assert!(missed.len() * 100 <= planned * most_missed_percent, "{}: not covered: {missed:#?}", part.name);
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }

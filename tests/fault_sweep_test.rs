@@ -1,0 +1,236 @@
+//! Every system call of every process of a box fails, once and for ever; those that carry a barrier lie; all are late.
+//!
+//! The outcome is "refused" or "contained", and never a weaker box: what the payload sees of its own confinement is
+//! compared with a baseline. It never hangs, never leaves anything that is not named, and never calls what failed a
+//! success. S09, QR04; the errors are those that the kernel documents for each call.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustbox_tests::{
+    Boundary, BoxCommand, Call, Canary, Drive, Driven, End, Fault, Fingerprint, How, Killed, Lab, Recorded, Role,
+    Sweep, Trial, adopt_orphans, errors_of, fingerprint_of, full, is_security_relevant, untruths, wait_clean,
+};
+
+/// One sweep at a time: each uses both processors.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Boundaries that may be missed, of a hundred: a trace has a poll more or less each time.
+const MISSED_PERCENT: usize = 5;
+/// A call that is late, as far as a scheduler is concerned.
+const LATE: Duration = Duration::from_millis(30);
+
+fn victim(lab: &Lab) -> BoxCommand<'_> {
+    lab.a_box().attack("contain_fingerprint", &[])
+}
+
+/// Each trial is a new worker: three cleanups that fail in a row quarantine one, which then refuses all that follows.
+fn new_worker(name: &str) -> Lab {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    Lab::open(&format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// What an untouched box looks like from inside.
+fn baseline() -> Fingerprint {
+    let lab = new_worker("baseline");
+    let ended = victim(&lab).finish();
+    ended.assert_contained().assert_verdict("OK", "normal_exit", 0);
+    fingerprint_of(&ended.stdout).expect("a fingerprint")
+}
+
+/// The calls of a process in a run to which nothing else is done but these faults: the shortest of three traces, since
+/// who waits in a loop calls as often as the scheduler lets it.
+fn calls_of(role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
+    let traces = (0..3).map(|_| trace_of(role, faults));
+    traces.min_by_key(Vec::len).expect("a trace")
+}
+
+fn trace_of(role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
+    let lab = new_worker("trace");
+    let command = victim(&lab);
+    let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role] });
+    let left = wait_clean(command.box_id(), &lab.state_dir());
+    assert!(driven.reached() && driven.calls.len() > 5 && left.is_empty(), "{role:?}: {driven:?} {left:?}");
+    driven.calls
+}
+
+/// The moment at which a keeper has everything to do: the payload has left an orphan, and nothing is killed yet.
+fn supervisor_dies_before_its_kill() -> (Boundary, Fault) {
+    let calls = calls_of(Role::Supervisor, &[]);
+    let kill = |call: &&Recorded| call.operand.ends_with("/cgroup.kill") && call.boundary.call.name().contains("write");
+    let signal = |call: &&Recorded| call.boundary.call == Call::named("pidfd_send_signal");
+    let found = calls.iter().find(kill).or_else(|| calls.iter().find(signal));
+    (found.expect("the kill of a box").boundary, Fault::Kill)
+}
+
+/// One box with faults; what is left of it is judged, too.
+fn trial(baseline: &Fingerprint, faults: &[(Boundary, Fault)]) -> Trial {
+    let lab = new_worker("fault");
+    let command = victim(&lab);
+    let driven = command.drive(&Drive { faults: faults.to_vec(), record: Vec::new() });
+    let mut broken = untruths(&command, driven.end, baseline, Killed::NotTheChild);
+    broken.extend(nameless(&command, &driven, faults));
+    broken.extend(leftovers(&lab, &command, &driven, is_mute(faults)));
+    match (broken.is_empty(), driven.reached()) {
+        (false, _) => Trial::Broken(broken),
+        (true, true) => Trial::Held,
+        (true, false) => Trial::Missed,
+    }
+}
+
+/// How rustbox says which step did not do what it should.
+const STEP_WORDS: [&str; 9] = [
+    "(os error ",
+    "could not",
+    "cannot",
+    "did not",
+    "before it was armed",
+    "ended before its exec",
+    "ended by itself",
+    "was not found in the box",
+    "not executable",
+];
+
+/// Who can never write again cannot say anything.
+fn is_mute(faults: &[(Boundary, Fault)]) -> bool {
+    let for_ever = |(at, fault): &(Boundary, Fault)| {
+        at.call == Call::named("write") && matches!(fault, Fault::Fail(_, How::ForEver))
+    };
+    faults.iter().any(for_ever)
+}
+
+/// A run that is refused or fails for an error says which step it was.
+fn nameless(command: &BoxCommand<'_>, driven: &Driven, faults: &[(Boundary, Fault)]) -> Option<String> {
+    let Some((at, Fault::Fail(errno, _))) = faults.last() else { return None };
+    if at.role == Role::Keeper || !matches!(driven.end, End::Exited(code) if code != 0) {
+        return None;
+    }
+    let (_, errors) = command.collect();
+    let named = is_mute(faults) || STEP_WORDS.iter().any(|words| errors.contains(words));
+    (!named).then(|| format!("the message does not name the step that failed with {errno}: {errors}"))
+}
+
+/// What could not be removed is kept, named, and no success; it is nothing that runs; and `rustbox cleanup` takes it.
+fn leftovers(lab: &Lab, command: &BoxCommand<'_>, driven: &Driven, mute: bool) -> Option<String> {
+    let left = wait_clean(command.box_id(), &lab.state_dir());
+    if left.is_empty() {
+        return None;
+    }
+    let (_, errors) = command.collect();
+    let still = left.iter().all(|line| line.starts_with("directory ") || line.starts_with("cgroup "));
+    let killed = driven.end == End::Signaled(9);
+    let named = killed || mute || (errors.contains("rustbox cleanup") && driven.end != End::Exited(0));
+    let cleanup = lab.call(["cleanup", command.box_id()]);
+    let after = wait_clean(command.box_id(), &lab.state_dir());
+    let held = still && named && cleanup.status.success() && after.is_empty();
+    (!held).then(|| format!("left {left:?}; after cleanup ({cleanup:?}): {after:?}; {errors}"))
+}
+
+/// Which faults are made at one call.
+fn errors_for(call: &Recorded, how: How) -> Vec<Fault> {
+    let most = if full() { usize::MAX } else { 1 };
+    errors_of(call).into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
+}
+
+type Faults = Vec<(Boundary, Fault)>;
+
+/// A sweep of one role: every fault that `choose` gives for each of its calls. A keeper has something to do only when
+/// its supervisor is dead, so that is killed first.
+fn sweep(name: &str, claim: &str, role: Role, choose: impl Fn(&[Recorded]) -> Vec<(Recorded, Fault)>) {
+    let _alone = ALONE.lock();
+    adopt_orphans();
+    let canary = Canary::start(name);
+    let baseline = baseline();
+    let before: Faults = if role == Role::Keeper { vec![supervisor_dies_before_its_kill()] } else { Vec::new() };
+    let chosen = choose(&calls_of(role, &before));
+    let sweep = Sweep::begin(name, claim, &["S09", "QR04"]);
+    sweep.each(&chosen, |(call, fault)| {
+        let mut faults = before.clone();
+        faults.push((call.boundary, *fault));
+        let what = format!("{call}: {fault:?}");
+        let mut found = trial(&baseline, &faults);
+        for _ in 0..3 {
+            if found == Trial::Missed {
+                found = trial(&baseline, &faults);
+            }
+        }
+        sweep.count(format!("{:?}", call.boundary.call), &what, found);
+    });
+    canary.assert_unharmed();
+    sweep.finish(MISSED_PERCENT);
+}
+
+fn once(calls: &[Recorded]) -> Vec<(Recorded, Fault)> {
+    calls.iter().flat_map(|call| errors_for(call, How::Once).into_iter().map(|fault| (call.clone(), fault))).collect()
+}
+
+/// From the first, the middle and the last call of each name on; all of them in a full run.
+fn for_ever(calls: &[Recorded]) -> Vec<(Recorded, Fault)> {
+    let of_a_name = |call: &Recorded| calls.iter().filter(|c| c.boundary.call == call.boundary.call).count();
+    let chosen = calls.iter().filter(|call| {
+        let (nth, all) = (call.boundary.nth as usize, of_a_name(call));
+        full() || nth == 1 || nth == all || nth == all.div_ceil(2)
+    });
+    chosen.flat_map(|call| errors_for(call, How::ForEver).into_iter().map(|fault| (call.clone(), fault))).collect()
+}
+
+fn lies(calls: &[Recorded]) -> Vec<(Recorded, Fault)> {
+    let told = calls.iter().filter(|call| is_security_relevant(call));
+    told.map(|call| (call.clone(), Fault::Lie(How::Once))).collect()
+}
+
+/// Late at every call in a full run, at every third otherwise: on entry and on exit in turn.
+fn delays(calls: &[Recorded]) -> Vec<(Recorded, Fault)> {
+    let step = if full() { 1 } else { 6 };
+    let entry = calls.iter().step_by(step).map(|call| (call.clone(), Fault::DelayEntry(LATE)));
+    let exit = calls.iter().skip(step / 2).step_by(step).map(|call| (call.clone(), Fault::DelayExit(LATE)));
+    entry.chain(exit).collect()
+}
+
+macro_rules! sweeps {
+    ($($test:ident: $name:literal, $claim:literal, $role:ident, $choose:ident;)*) => {
+        $(#[test]
+        fn $test() {
+            sweep($name, $claim, Role::$role, $choose);
+        })*
+    };
+}
+
+sweeps! {
+    every_call_of_the_supervisor_fails_once: "fault-supervisor-once",
+        "a supervisor whose call fails refuses or contains", Supervisor, once;
+    every_call_of_the_init_fails_once: "fault-init-once", "an init whose call fails refuses or contains", Init, once;
+    every_call_of_the_child_fails_once: "fault-child-once",
+        "a child whose call fails is refused or contained", Child, once;
+    every_call_of_the_keeper_fails_once: "fault-keeper-once",
+        "a keeper whose call fails leaves nothing that runs", Keeper, once;
+    calls_of_the_supervisor_fail_for_ever: "fault-supervisor-for-ever",
+        "a supervisor whose calls fail for ever refuses or contains", Supervisor, for_ever;
+    calls_of_the_init_fail_for_ever: "fault-init-for-ever",
+        "an init whose calls fail for ever refuses or contains", Init, for_ever;
+    calls_of_the_child_fail_for_ever: "fault-child-for-ever",
+        "a child whose calls fail for ever is refused or contained", Child, for_ever;
+    calls_of_the_keeper_fail_for_ever: "fault-keeper-for-ever",
+        "a keeper whose calls fail for ever leaves nothing that runs", Keeper, for_ever;
+    lies_to_the_supervisor_weaken_nothing: "lie-supervisor",
+        "a call that lies to the supervisor weakens no box", Supervisor, lies;
+    lies_to_the_child_weaken_nothing: "lie-child", "a call that lies to the child weakens no box", Child, lies;
+    late_calls_of_the_supervisor_change_nothing: "late-supervisor",
+        "a late call of the supervisor changes nothing", Supervisor, delays;
+    late_calls_of_the_init_change_nothing: "late-init", "a late call of the init changes nothing", Init, delays;
+    late_calls_of_the_child_change_nothing: "late-child", "a late call of the child changes nothing", Child, delays;
+    late_calls_of_the_keeper_change_nothing: "late-keeper", "a late call of the keeper changes nothing", Keeper, delays;
+}
+
+#[test]
+fn the_fingerprint_shows_a_barrier_that_is_switched_off() {
+    let baseline = baseline();
+    let lab = new_worker("control");
+    for (flags, shown) in [(["--net", "host"], "namespace net of the host"), (["--seccomp", "off"], "Seccomp:\t0")] {
+        let ended = lab.a_box().attack("contain_fingerprint", &[]).flags(flags).flags(["--permissive"]).finish();
+        let differs = fingerprint_of(&ended.stdout).unwrap_or_else(|| panic!("{ended}")).against(&baseline);
+        assert!(differs.iter().any(|line| line.starts_with('+') && line.contains(shown)), "{flags:?}: {differs:#?}");
+    }
+}
