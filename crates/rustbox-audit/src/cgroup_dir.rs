@@ -16,8 +16,9 @@ use crate::snapshot::{CgroupSeen, CgroupState, PathSeen};
 /// what is deeper was made by an administrator, and its members keep their other marks.
 const DEPTH_MAX: usize = 8;
 
-/// Looks at every cgroup directory of every box.
-pub(crate) fn read_cgroups(registry: &Registry) -> Vec<CgroupSeen> {
+/// Looks at every cgroup directory of every box: who is in them now, without a look at the host.
+#[must_use]
+pub fn read_cgroups(registry: &Registry) -> Vec<CgroupSeen> {
     let mut seen = Vec::new();
     for (box_index, marks) in registry.boxes.iter().enumerate() {
         if marks.phase == Phase::EarlierBoot {

@@ -57,6 +57,7 @@ pub use act::{ActionOutcome, ActionResult, act};
 pub use attribute::{Attribution, Attributor, Placement};
 pub use audit::{AuditOptions, Response, audit};
 pub use box_audit::{BoxAudit, Proof, audit_box};
+pub use cgroup_dir::read_cgroups;
 pub use classify::{Classification, Look, Patience, classify, conclude};
 pub use decide::{Action, decide};
 pub use error::AuditError;
