@@ -2,7 +2,9 @@
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test stops where its stage cannot be set")]
 
+mod causes;
 mod stage;
+mod strangers;
 mod sys;
 mod watch;
 

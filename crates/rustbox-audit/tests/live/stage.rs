@@ -87,6 +87,15 @@ pub(crate) struct TestBox {
 impl TestBox {
     /// Runs the shell script as the box's init.
     pub(crate) fn spawn(script: &str, phase: Phase) -> Self {
+        Self::made(script, phase, true)
+    }
+
+    /// The same, with an init that nobody attached: its cgroups are there, and empty.
+    pub(crate) fn spawn_unattached(script: &str, phase: Phase) -> Self {
+        Self::made(script, phase, false)
+    }
+
+    fn made(script: &str, phase: Phase, is_attached: bool) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("at{}-{number}", std::process::id());
         let mut marks = BoxMarks::new(name.parse().expect("a box id"), phase);
@@ -100,7 +109,9 @@ impl TestBox {
                 rustix::fs::flock(&lock, FlockOperation::LockExclusive).expect("lock a cgroup");
                 locks.push(lock);
             }
-            join.push_str(&format!("echo $$ > {}/cgroup.procs; ", directory.display()));
+            if is_attached {
+                join.push_str(&format!("echo $$ > {}/cgroup.procs; ", directory.display()));
+            }
             marks.cgroups.push(CgroupMark::locate(&directory, &mounts).expect("it is in a cgroup mount"));
         }
         let line = format!("{join} exec unshare --pid --fork -- sh -c '{script}'");
@@ -238,10 +249,19 @@ pub(crate) struct Recycled(Pid);
 
 impl Recycled {
     pub(crate) fn spawn(pid: u32) -> Self {
+        Self::try_spawn(pid).expect("a process with that pid")
+    }
+
+    /// None while somebody else has the pid.
+    pub(crate) fn try_spawn(pid: u32) -> Option<Self> {
         let wanted = i32::try_from(pid).expect("a pid");
-        let child = crate::sys::child_with_pid(wanted).expect("a process with that pid");
+        let child = crate::sys::child_with_pid(wanted).ok()?;
         assert_eq!(child, pid);
-        Self(Pid::from_raw(wanted).expect("not 0"))
+        Pid::from_raw(wanted).map(Self)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        u32::try_from(self.0.as_raw_nonzero().get()).expect("a pid")
     }
 }
 
