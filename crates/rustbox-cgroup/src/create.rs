@@ -28,7 +28,7 @@ impl Hierarchies {
     /// In [`Mode::Strict`] a missing control refuses; in [`Mode::Permissive`] it is left out, and
     /// [`BoxCgroup::applied`] does not name it.
     ///
-    /// About 33 system calls on hybrid: mkdir, open and flock for each of three directories; open, write, read and
+    /// The README has the number of system calls: mkdir, open and flock for each directory; open, write, read and
     /// close for each of three limits; and the files that stay open.
     ///
     /// # Errors

@@ -59,6 +59,9 @@ fn measured<T>(call: impl FnOnce() -> T) -> T {
 fn child(backend: CgroupBackend) {
     let plan = RunSpec { argv: vec!["x".into()], ..RunSpec::default() }.validate().expect("a plan");
     let id: BoxId = format!("test-costs-{}", std::process::id()).parse().expect("an id");
+    // The first box on a v2 host may have to enable controllers for all that follow.
+    let first = Hierarchies::detect(Some(backend)).expect("hierarchies").create(&id, &plan.limits, plan.mode);
+    first.expect("a first box").remove(Duration::from_secs(10)).expect("removed");
     let mut member = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("a process");
     let deadline = Duration::from_secs(10);
     kill_process(getpid(), Signal::STOP).expect("stop for the tracer");
