@@ -216,6 +216,7 @@ sweeps! {
         "a keeper whose calls fail for ever leaves nothing that runs", Keeper, for_ever;
     lies_to_the_supervisor_weaken_nothing: "lie-supervisor",
         "a call that lies to the supervisor weakens no box", Supervisor, lies;
+    lies_to_the_init_weaken_nothing: "lie-init", "a call that lies to the init weakens no box", Init, lies;
     lies_to_the_child_weaken_nothing: "lie-child", "a call that lies to the child weakens no box", Child, lies;
     late_calls_of_the_supervisor_change_nothing: "late-supervisor",
         "a late call of the supervisor changes nothing", Supervisor, delays;

@@ -11,6 +11,7 @@ mod fdpass;
 mod idmap;
 mod init;
 mod message;
+mod mount_check;
 mod namespaces;
 mod notify;
 mod proc_mask;

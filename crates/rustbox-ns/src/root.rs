@@ -15,7 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustbox_core::Stage;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, statat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -25,6 +26,7 @@ use rustix::mount::{
 };
 
 use crate::child::Failure;
+use crate::mount_check;
 use crate::proc_mask;
 use crate::root_plan::{Kind, Missing, Op, Place, RootPlan, Source};
 use crate::sys::{self, MountAttr};
@@ -65,12 +67,24 @@ pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
             Op::Dev => Stage::Dev,
             Op::Proc => Stage::Proc,
         };
-        apply(root.as_fd(), op).map_err(|errno| Failure { stage, errno, item })?;
+        let failed = |errno| Failure { stage, errno, item };
+        let skipped = apply(root.as_fd(), op).map_err(failed)?;
+        for part in (0..PARTS).filter(|part| skipped & (1 << part) != 0) {
+            mount_check::skip(&plan.mounts, item, part);
+        }
     }
     let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
     sys::mount_setattr(root.as_fd(), c"", EMPTY_PATH, &sealed).map_err(Failure::at(Stage::Root))?;
-    pivot().map_err(Failure::at(Stage::Pivot))
+    pivot().map_err(Failure::at(Stage::Pivot))?;
+    mount_check::verify(&plan.mounts)
 }
+
+/// Mounts that one operation makes at most: `/proc` and its covers.
+const PARTS: u32 = 32;
+/// Every mount of an operation was made: the bits are those of the parts that had nothing to mount.
+const ALL_MADE: u32 = 0;
+/// An operation of one mount had nothing to mount.
+const NOT_THERE: u32 = 1;
 
 /// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached.
 fn pivot() -> Result<(), Errno> {
@@ -88,21 +102,19 @@ fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<Owned
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<(), Errno> {
-    match op {
+/// Does one operation, and tells which of its mounts it left out because there is nothing to mount.
+fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<u32, Errno> {
+    let done = match op {
         Op::Directory { path } => mkdirat(CWD, path.as_c_str(), directory_mode()),
         Op::Symlink { target, path } => symlinkat(target.as_c_str(), CWD, path.as_c_str()),
         Op::Text { path, content } => text(path, content),
-        Op::System { source, path, kind, missing } => system(source, path, *kind, *missing),
+        Op::System { source, path, kind, missing } => return system(source, path, *kind, *missing),
         Op::SealSystem => seal_system(root),
         Op::OwnTmpfs { path, options } => {
             existing(mkdirat(CWD, path.as_c_str(), directory_mode()))?;
             mount(c"tmpfs", path.as_c_str(), c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
         }
-        Op::Bind { source, place, idmap, missing } => match bind(root, source, place, *idmap) {
-            Err(Errno::NOENT) if *missing == Missing::Skip => Ok(()),
-            result => result,
-        },
+        Op::Bind { source, place, idmap } => bind(root, source, place, *idmap),
         Op::Tmpfs { place, size, inodes, mode, owner } => {
             let options = [
                 (c"size", size.as_c_str()),
@@ -114,13 +126,14 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<(), Errno> {
             attach(root, tmpfs(&options, plain())?.as_fd(), place, FileType::Directory)
         }
         Op::Dev => dev(),
-        Op::Proc => proc(),
-    }
+        Op::Proc => return proc(),
+    };
+    done.map(|()| ALL_MADE)
 }
 
 /// Shows a file or directory of the host at a place that is ours; what it may do is settled by
 /// [`seal_system`] for all of them at once, before anything else is mounted.
-fn system(source: &CStr, path: &CStr, kind: Kind, missing: Missing) -> Result<(), Errno> {
+fn system(source: &CStr, path: &CStr, kind: Kind, missing: Missing) -> Result<u32, Errno> {
     make_point(path, kind)?;
     let other = match mount_bind_recursive(source, path) {
         // The kind was a guess where the source is a symlink of the host.
@@ -131,12 +144,12 @@ fn system(source: &CStr, path: &CStr, kind: Kind, missing: Missing) -> Result<()
                 Kind::Directory
             }
         }
-        Err(Errno::NOENT) if missing == Missing::Skip => return unmake_point(path, kind),
-        result => return result,
+        Err(Errno::NOENT) if missing == Missing::Skip => return unmake_point(path, kind).map(|()| NOT_THERE),
+        result => return result.map(|()| ALL_MADE),
     };
     unmake_point(path, kind)?;
     make_point(path, other)?;
-    mount_bind_recursive(source, path)
+    mount_bind_recursive(source, path).map(|()| ALL_MADE)
 }
 
 fn make_point(path: &CStr, kind: Kind) -> Result<(), Errno> {
@@ -270,15 +283,23 @@ fn dev() -> Result<(), Errno> {
 }
 
 /// `/proc` of this PID namespace, in which a process sees only its own, with what it must not see covered.
-fn proc() -> Result<(), Errno> {
+fn proc() -> Result<u32, Errno> {
     mkdirat(CWD, c"proc", directory_mode())?;
     let sealed = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     mount(c"proc", c"proc", c"proc", sealed, c"hidepid=invisible")?;
-    for mask in &proc_mask::MASKS {
+    // What is missing below must be the covered and not the cover.
+    let null = statat(CWD, c"dev/null", AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(null.st_mode) != FileType::CharacterDevice {
+        return Err(Errno::NODEV);
+    }
+    let mut skipped = ALL_MADE;
+    for (mask, part) in proc_mask::MASKS.iter().zip(1..PARTS) {
         match mount_bind(c"dev/null", mask.path) {
-            Ok(()) | Err(Errno::NOENT) => {}
+            Ok(()) => {}
+            // This kernel has no such file.
+            Err(Errno::NOENT) => skipped |= 1 << part,
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    Ok(skipped)
 }

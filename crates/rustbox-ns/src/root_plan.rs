@@ -14,6 +14,7 @@ use std::path::Path;
 use rustbox_core::{Bind, BindAccess, RootSource, RunPlan, TmpfsMount};
 
 use crate::error::Error;
+use crate::mount_check::{Expected, expected};
 
 /// What a bind shows.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(crate) enum Op {
     /// The end of what is of the system: all of it becomes read-only.
     SealSystem,
     /// A bind, read-only unless it is id-mapped by a user namespace.
-    Bind { source: Source, place: Place, idmap: Option<RawFd>, missing: Missing },
+    Bind { source: Source, place: Place, idmap: Option<RawFd> },
     /// A tmpfs at a place that is ours; the options are those of mount(2).
     OwnTmpfs { path: CString, options: CString },
     /// A tmpfs somewhere else.
@@ -83,7 +84,12 @@ pub(crate) struct RootPlan {
     pub(crate) ops: Vec<Op>,
     /// What each operation is about, for error texts; as long as `ops`.
     pub(crate) subjects: Vec<String>,
+    /// What has to be mounted when all of them were done, and nothing else.
+    pub(crate) mounts: Vec<Expected>,
 }
+
+/// The item of a mount that none of the operations makes; the one before is the root.
+pub(crate) const UNORDERED: u32 = u32::MAX;
 
 /// Host directories that programs are made of. On most systems all but the first are symlinks.
 const SYSTEM_DIRECTORIES: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -124,7 +130,8 @@ impl RootPlan {
     /// A `--rootfs` that cannot be read, or in which `/proc`, `/sys`, `/dev` or `/dev/null` is not
     /// what it must be; a path with a NUL byte.
     pub(crate) fn new(plan: &RunPlan, uid: u32, idmaps: &[Option<BorrowedFd<'_>>]) -> Result<Self, Error> {
-        let mut root = Self { ops: Vec::with_capacity(48), subjects: Vec::with_capacity(48) };
+        let (ops, subjects) = (Vec::with_capacity(48), Vec::with_capacity(48));
+        let mut root = Self { ops, subjects, mounts: Vec::new() };
         match &plan.root {
             RootSource::Host => root.host()?,
             RootSource::Directory(dir) => root.directory(dir)?,
@@ -142,6 +149,7 @@ impl RootPlan {
         for (index, bind) in plan.binds.iter().enumerate() {
             root.bind(bind, idmaps.get(index).copied().flatten())?;
         }
+        root.mounts = expected(&root.ops);
         Ok(root)
     }
 
@@ -240,7 +248,7 @@ impl RootPlan {
                 let (device, inode) = (found.dev(), found.ino());
                 let source = Source::Below { directory: c(dir)?, device, inode, name: c(&name)? };
                 let place = Place::new(Path::new(&name))?;
-                self.push(subject, Op::Bind { source, place, idmap: None, missing: Missing::Fail });
+                self.push(subject, Op::Bind { source, place, idmap: None });
             }
         }
         Ok(())
@@ -275,13 +283,16 @@ impl RootPlan {
             BindAccess::Writable => Some(idmap.ok_or(Error::NoIdMap { path: bind.source.clone() })?.as_raw_fd()),
         };
         let source = Source::Host(c(&bind.source)?);
-        let op = Op::Bind { source, place: Place::new(&bind.target)?, idmap, missing: Missing::Fail };
+        let op = Op::Bind { source, place: Place::new(&bind.target)?, idmap };
         self.push(format!("{} on {}", bind.source.display(), bind.target.display()), op);
         Ok(())
     }
 
     /// What was operated on when operation `item` failed.
     pub(crate) fn subject(&self, item: u32) -> &str {
+        if item >= UNORDERED - 1 {
+            return if item == UNORDERED { "a mount that nobody ordered" } else { "/" };
+        }
         usize::try_from(item).ok().and_then(|index| self.subjects.get(index)).map_or("", String::as_str)
     }
 }

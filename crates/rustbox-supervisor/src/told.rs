@@ -102,7 +102,7 @@ fn describe(actor: Actor, stage: Stage, errno: i32, item: u32, blueprint: &Bluep
     let subject = match stage {
         Stage::PayloadReadBack => READ_BACK.get(index).copied(),
         Stage::Rlimits => RLIMITS.get(index).copied(),
-        Stage::Root | Stage::Mount | Stage::Proc | Stage::Dev => Some(blueprint.mount_subject(item)),
+        Stage::Root | Stage::Mount | Stage::Proc | Stage::Dev | Stage::ReadBack => Some(blueprint.mount_subject(item)),
         _ => None,
     };
     let subject = subject.filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default();
