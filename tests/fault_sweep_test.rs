@@ -72,6 +72,8 @@ fn trial(baseline: &Fingerprint, faults: &[(Boundary, Fault)]) -> Trial {
     let driven = command.drive(&Drive { faults: faults.to_vec(), record: Vec::new() });
     let mut broken = untruths(&command, driven.end, baseline, Killed::NotTheChild);
     broken.extend(nameless(&command, &driven, faults));
+    let made = std::fs::read_dir(lab.nowhere()).expect("the caller's directory").filter_map(Result::ok);
+    broken.extend(made.map(|entry| format!("it made {} in the caller's directory", entry.path().display())));
     broken.extend(leftovers(&lab, &command, &driven, is_mute(faults)));
     match (broken.is_empty(), driven.reached()) {
         (false, _) => Trial::Broken(broken),

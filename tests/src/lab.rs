@@ -38,6 +38,7 @@ impl Lab {
         let directory = tempfile::Builder::new().prefix("rustbox-test-").tempdir_in("/var/lib");
         let directory = directory.expect("a directory in /var/lib; the tests of whole boxes run as root");
         std::fs::create_dir(directory.path().join("state")).expect("a state directory");
+        std::fs::create_dir(directory.path().join("nowhere")).expect("an empty directory");
         Self { directory, prefix: format!("t{}-{name}", std::process::id()), count: AtomicU32::new(0) }
     }
 
@@ -51,6 +52,12 @@ impl Lab {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.directory.path().join("state")
+    }
+
+    /// Where driven commands are started: a directory in which nobody may make anything.
+    #[must_use]
+    pub fn nowhere(&self) -> PathBuf {
+        self.directory.path().join("nowhere")
     }
 
     /// A directory for the test's own files, removed with the lab.
@@ -204,7 +211,7 @@ impl<'lab> BoxCommand<'lab> {
     /// When the tracing itself fails.
     #[must_use]
     pub fn drive(&self, drive: &crate::driver::Drive) -> crate::driver::Driven {
-        drive.run(&self.words(), self.outputs())
+        drive.run(&self.words(), &self.lab.nowhere(), self.outputs())
     }
 
     /// What a run that the caller started has written as its result; none when it wrote none.

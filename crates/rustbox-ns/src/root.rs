@@ -57,7 +57,7 @@ pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
         .map_err(Failure::at(Stage::Root))?;
     move_mount(root.as_fd(), c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(Failure::at(Stage::Root))?;
-    rustix::process::fchdir(&root).map_err(Failure::at(Stage::Root))?;
+    go_to(root.as_fd()).map_err(Failure::at(Stage::Root))?;
     for (item, op) in (0..).zip(&plan.ops) {
         let stage = match op {
             Op::Directory { .. } | Op::Symlink { .. } | Op::Text { .. } => Stage::Root,
@@ -85,6 +85,14 @@ const PARTS: u32 = 32;
 const ALL_MADE: u32 = 0;
 /// An operation of one mount had nothing to mount.
 const NOT_THERE: u32 = 1;
+
+/// Every relative path that follows depends on it: in the caller's directory, which it would be otherwise, they would
+/// be the host's.
+fn go_to(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::process::fchdir(root)?;
+    let (wanted, found) = (fstat(root)?, statat(CWD, c"", AtFlags::EMPTY_PATH)?);
+    if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino) { Ok(()) } else { Err(Errno::PERM) }
+}
 
 /// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached.
 fn pivot() -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -84,15 +85,15 @@ impl Drive {
         Self { faults: Vec::new(), record: roles.to_vec() }
     }
 
-    /// Runs a command under this drive until it has ended and every traced process is gone or let go.
+    /// Runs a command in this directory under this drive until it has ended and every traced process is gone or let go.
     ///
     /// # Panics
     /// When the tracing itself fails.
     #[must_use]
-    pub fn run(&self, words: &[OsString], (stdout, stderr): (File, File)) -> Driven {
+    pub fn run(&self, words: &[OsString], directory: &Path, (stdout, stderr): (File, File)) -> Driven {
         // A tracer is a thread, and waits for what is its own: tests that run beside it keep their children.
         std::thread::scope(|scope| {
-            let driver = scope.spawn(|| Engine::start(self, words, stdout, stderr).drive());
+            let driver = scope.spawn(|| Engine::start(self, words, directory, stdout, stderr).drive());
             driver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
@@ -130,8 +131,9 @@ struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     /// Starts a shell that stops itself, and seizes it.
-    fn start(plan: &'a Drive, words: &[OsString], stdout: File, stderr: File) -> Self {
+    fn start(plan: &'a Drive, words: &[OsString], directory: &Path, stdout: File, stderr: File) -> Self {
         let mut shell = Command::new("/bin/sh");
+        shell.current_dir(directory);
         shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).args(words);
         let child = crate::orphans::start(shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr));
         let child = child.expect("start a shell");
