@@ -188,7 +188,7 @@ impl BoxCgroup {
     }
 
     /// The memory nodes of the v1 cpuset root, when a cpuset is asked for.
-    fn root_mems(&self, limits: &Limits) -> Result<Option<String>, Error> {
+    pub(crate) fn root_mems(&self, limits: &Limits) -> Result<Option<String>, Error> {
         let home = limits.cpuset.as_ref().and_then(|_| self.home(Control::CpuSet));
         let Some(dir) = home.filter(|dir| dir.version == Version::V1) else { return Ok(None) };
         let Some(root) = self.layout.roots.get(dir.root) else { return Ok(None) };
@@ -214,7 +214,7 @@ impl BoxCgroup {
 }
 
 /// Writes one setting, and reads back what the kernel made of it.
-fn apply(dir: &Dir, setting: &Setting, mode: Mode) -> Result<Option<AppliedControl>, Error> {
+pub(crate) fn apply(dir: &Dir, setting: &Setting, mode: Mode) -> Result<Option<AppliedControl>, Error> {
     let read_back = match dir.write_and_read_back(setting.attr, &setting.value) {
         Err(error @ Error::OpenAttr { .. }) if error.is_gone() => return absent(setting, mode, error),
         other => other?,

@@ -16,6 +16,7 @@ mod oom;
 mod parse;
 mod plan;
 mod probe;
+mod relimit;
 mod remove;
 mod wait;
 

@@ -39,6 +39,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Config { action } => commands::config(&global, &action),
         Command::Run(args) if global.dry_run => commands::dry_run(&settings()?, *args),
         Command::Run(args) => commands::run(&settings()?, *args),
+        Command::Batch(args) => crate::batch::batch(&settings()?, &args),
         Command::CgroupRoot => commands::cgroup_root(&settings()?),
         Command::Doctor(args) => commands::doctor(&settings()?, &args),
         Command::Health(args) => crate::health::health(&settings()?, &args),

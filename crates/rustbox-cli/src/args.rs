@@ -1,6 +1,7 @@
 //! The command line, as it is typed.
 
 mod audit;
+mod batch;
 mod doctor;
 mod run;
 mod values;
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustbox_core::CgroupBackend;
 
 pub(crate) use audit::AuditArgs;
+pub(crate) use batch::BatchArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use values::{EnvArg, LogChoice, LogFormat};
@@ -76,6 +78,7 @@ const KEYS: [&str; 4] = ["state_dir", "runtime_dir", "cgroup_root", "cgroup_back
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<RunArgs>),
+    Batch(BatchArgs),
     #[command(visible_alias = "check")]
     Doctor(DoctorArgs),
     Audit(AuditArgs),

@@ -6,7 +6,7 @@ mod cgroup_root;
 mod config;
 mod doctor;
 mod documents;
-mod host;
+pub(crate) mod host;
 mod run;
 mod tree;
 mod watch;

@@ -47,6 +47,26 @@ pub(crate) enum CliError {
         #[source]
         source: crate::output::OutputError,
     },
+    /// The results of a batch cannot be written.
+    #[error("--out")]
+    Results(#[source] crate::batch::ResultsError),
+    /// The jobs of a batch cannot be read.
+    #[error("open the jobs in {}", path.display())]
+    Jobs {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The jobs of a batch can be read no further.
+    #[error("read the jobs")]
+    ReadJobs(#[source] std::io::Error),
+    /// A result belongs to another job.
+    #[error("--resume: job {number} is another one than that whose result is in the output; the jobs were changed")]
+    OtherJob {
+        /// Its line.
+        number: u64,
+    },
     /// Standard output cannot be written.
     #[error("write to standard output")]
     Stdout(#[source] std::io::Error),

@@ -7,6 +7,7 @@
 mod app;
 mod args;
 mod audited;
+mod batch;
 mod commands;
 mod config;
 mod doctor;

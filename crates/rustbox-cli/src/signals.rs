@@ -48,6 +48,14 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// The number of one signal that came; none when none is there.
+    pub(crate) fn take(&self) -> Option<i32> {
+        let signal = self.fd.read_signal().ok().flatten()?;
+        i32::try_from(signal.ssi_signo).ok()
+    }
+}
+
 impl Drop for Signals {
     fn drop(&mut self) {
         // A second signal during the kill changes nothing any more; left pending, it would end us before the

@@ -15,6 +15,7 @@ mod finding;
 mod isolation;
 mod limits;
 mod outcome;
+mod overlay;
 mod plan;
 mod process;
 mod record;

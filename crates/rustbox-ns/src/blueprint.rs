@@ -49,9 +49,18 @@ pub(crate) struct PayloadPlan {
     pub(crate) cwd: CString,
     pub(crate) filter: Option<&'static [libc::sock_filter]>,
     pub(crate) notify: bool,
-    pub(crate) candidates: Vec<CString>,
+    pub(crate) candidates: Vec<u8>,
     pub(crate) argv: ExecVector,
     pub(crate) envp: ExecVector,
+}
+
+/// When the init learns what it is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// It knows from the start.
+    Known,
+    /// By a [`Job`](crate::Job), for which it waits with everything else done.
+    Later,
 }
 
 /// A box that is ready to be spawned.
@@ -72,6 +81,7 @@ pub struct Blueprint {
     pub(crate) wait: WaitFor,
     pub(crate) backstop_ns: Option<u64>,
     pub(crate) payload: PayloadPlan,
+    pub(crate) program: Program,
     pub(crate) supervisor_pidfd: OwnedFd,
     pub(crate) close_ranges: Vec<(u32, u32)>,
     owned: Vec<OwnedFd>,
@@ -111,12 +121,23 @@ impl Blueprint {
             wait: plan.wait,
             backstop_ns: backstop(&plan.limits),
             payload,
+            program: Program::Known,
             supervisor_pidfd: pidfd_open(own, PidfdFlags::empty())
                 .map_err(Error::call("pidfd_open of this process"))?,
             close_ranges: Vec::new(),
             owned,
             idmaps,
         })
+    }
+
+    /// Prepares a box whose init goes as far as it can without knowing the program, says
+    /// [`Message::Prepared`](crate::Message::Prepared), and waits for a [`Job`](crate::Job). Of the plan's command,
+    /// streams and limits nothing is used.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn waiting(plan: &RunPlan, resources: &Resources<'_>) -> Result<Self, Error> {
+        Self::new(plan, resources).map(|blueprint| Self { program: Program::Later, ..blueprint })
     }
 
     /// Whether init compares the payload's `/proc/<pid>/status` with what was ordered.
@@ -178,7 +199,7 @@ fn clone_flags(plan: &RunPlan) -> u64 {
     wanted.iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | u64::from(flag.unsigned_abs()))
 }
 
-fn backstop(limits: &Limits) -> Option<u64> {
+pub(crate) fn backstop(limits: &Limits) -> Option<u64> {
     limits.wall_time.and_then(|limit| u64::try_from((limit + BACKSTOP_GRACE).as_nanos()).ok())
 }
 
@@ -187,24 +208,18 @@ fn payload(plan: &RunPlan, resources: &Resources<'_>, owned: &mut Vec<OwnedFd>) 
     for (slot, given) in stdio.iter_mut().zip(resources.stdio) {
         *slot = given.map(|fd| above_streams(fd, owned)).transpose()?;
     }
-    let env = plan.command.env.iter().map(|(name, value)| {
-        let mut pair = name.clone();
-        pair.push("=");
-        pair.push(value);
-        c(pair)
-    });
     Ok(PayloadPlan {
         uid: resources.uid,
         stdio,
         pass_fds: plan.pass_fds.clone(),
         rlimits: rlimits(&plan.limits),
         ignored_signals: ignored_signals()?,
-        cwd: if plan.namespaces.mount { c(&plan.command.cwd)? } else { c"/".to_owned() },
+        cwd: working_directory(plan)?,
         filter: seccomp::filter(plan.seccomp),
         notify: plan.seccomp == SeccompMode::Kill,
         candidates: candidates(plan)?,
-        argv: ExecVector::new(plan.command.argv.iter().map(c).collect::<Result<_, _>>()?),
-        envp: ExecVector::new(env.collect::<Result<_, _>>()?),
+        argv: ExecVector::new(arguments(plan)?),
+        envp: ExecVector::new(environment(plan)?),
     })
 }
 
@@ -221,7 +236,7 @@ fn above_streams(fd: BorrowedFd<'_>, owned: &mut Vec<OwnedFd>) -> Result<RawFd, 
 
 /// Ceilings: never above the hard limit that this process has itself, since raising one needs
 /// CAP_SYS_RESOURCE.
-fn rlimits(limits: &Limits) -> Vec<Limit> {
+pub(crate) fn rlimits(limits: &Limits) -> Vec<Limit> {
     let process = &limits.process;
     let wanted = [
         (Resource::Fsize, process.file_size),
@@ -255,16 +270,41 @@ fn ignored_signals() -> Result<u64, Error> {
     Ok(status.ignored)
 }
 
-/// Where the program may be: the path itself, or every directory of the box's `PATH`.
-fn candidates(plan: &RunPlan) -> Result<Vec<CString>, Error> {
+/// Where the program may be: the path itself, or every directory of the box's `PATH`; each with its NUL.
+pub(crate) fn candidates(plan: &RunPlan) -> Result<Vec<u8>, Error> {
     let program = plan.command.argv.first().map_or(OsStr::new(""), OsString::as_os_str);
     if program.as_bytes().contains(&b'/') {
-        return Ok(vec![c(program)?]);
+        return Ok(c(program)?.into_bytes_with_nul());
     }
     let path = plan.command.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_bytes());
     let directories = path.unwrap_or_default().split(|byte| *byte == b':').filter(|dir| !dir.is_empty());
-    let join = |dir: &[u8]| c(OsString::from_vec([dir, b"/", program.as_bytes()].concat()));
-    directories.map(join).collect()
+    let mut packed = Vec::new();
+    for directory in directories {
+        let joined = c(OsString::from_vec([directory, b"/", program.as_bytes()].concat()))?;
+        packed.extend_from_slice(joined.as_bytes_with_nul());
+    }
+    Ok(packed)
+}
+
+/// The environment as `execve` takes it.
+pub(crate) fn environment(plan: &RunPlan) -> Result<Vec<CString>, Error> {
+    let pair = |(name, value): &(OsString, OsString)| {
+        let mut pair = name.clone();
+        pair.push("=");
+        pair.push(value);
+        c(pair)
+    };
+    plan.command.env.iter().map(pair).collect()
+}
+
+/// The working directory of the program.
+pub(crate) fn working_directory(plan: &RunPlan) -> Result<CString, Error> {
+    if plan.namespaces.mount { c(&plan.command.cwd) } else { Ok(c"/".to_owned()) }
+}
+
+/// The program's arguments.
+pub(crate) fn arguments(plan: &RunPlan) -> Result<Vec<CString>, Error> {
+    plan.command.argv.iter().map(c).collect()
 }
 
 /// The namespaces that a plan asks for, by their names below `/proc/<pid>/ns`.

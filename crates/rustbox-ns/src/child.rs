@@ -19,6 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::blueprint::PayloadPlan;
 use crate::message::Message;
+use crate::orders::Orders;
 use crate::sys;
 
 /// A step that failed, and on which of its items.
@@ -60,8 +61,8 @@ fn nanoseconds(clock: ClockId) -> u64 {
 }
 
 /// Becomes the payload, or returns the exit code of a child that could not.
-pub(crate) fn run(plan: &PayloadPlan, supervisor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> i32 {
-    if let Err(failure) = become_powerless(plan, supervisor) {
+pub(crate) fn run(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> i32 {
+    if let Err(failure) = become_powerless(plan, orders, supervisor) {
         let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Payload).encode(), &[]);
         return NOT_STARTED;
     }
@@ -70,22 +71,22 @@ pub(crate) fn run(plan: &PayloadPlan, supervisor: BorrowedFd<'_>, init: Borrowed
     if sys::send_with_fds(supervisor, &started.encode(), &[]).is_err() {
         return NOT_STARTED;
     }
-    let errno = execute(plan);
+    let errno = execute(orders);
     let _ = sys::send_with_fds(supervisor, &Message::ExecFailed { errno: errno.raw_os_error() }.encode(), &[]);
     NOT_STARTED
 }
 
-fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
+fn become_powerless(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
     rustix::process::setsid().map_err(Failure::at(Stage::Session))?;
     match sys::join_session_keyring() {
         // A kernel without keyrings has none to share.
         Ok(()) | Err(Errno::NOSYS) => {}
         Err(errno) => return Err(Failure::at(Stage::Session)(errno)),
     }
-    descriptors(plan).map_err(Failure::at(Stage::Descriptors))?;
+    descriptors(plan, orders).map_err(Failure::at(Stage::Descriptors))?;
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     credentials(plan)?;
-    change_directory(&plan.cwd).map_err(Failure::at(Stage::Chdir))?;
+    change_directory(orders.cwd).map_err(Failure::at(Stage::Chdir))?;
     for signal in 1..=64 {
         if plan.ignored_signals & (1 << (signal - 1)) != 0 {
             sys::set_default(signal).map_err(Failure::at(Stage::Session))?;
@@ -94,7 +95,7 @@ fn become_powerless(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<()
     sys::unblock_all().map_err(Failure::at(Stage::Session))?;
     seccomp(plan, supervisor).map_err(Failure::at(Stage::Seccomp))?;
     // Last: the steps above need a descriptor more than a payload that may have three.
-    for limit in &plan.rlimits {
+    for limit in orders.rlimits {
         let (value, item) = (Rlimit { current: limit.soft, maximum: limit.hard }, limit.item);
         let failed = |errno| Failure { stage: Stage::Rlimits, errno, item };
         setrlimit(limit.resource, value).map_err(failed)?;
@@ -117,9 +118,9 @@ fn change_directory(path: &CStr) -> Result<(), Errno> {
 
 /// Puts the three streams in place and marks everything else close-on-exec, but what was asked for.
 /// The sources are 3 or higher, so no stream overwrites another's source.
-fn descriptors(plan: &PayloadPlan) -> Result<(), Errno> {
+fn descriptors(plan: &PayloadPlan, orders: &Orders<'_>) -> Result<(), Errno> {
     sys::close_range_on_exec(3)?;
-    for (target, source) in (0..).zip(plan.stdio) {
+    for (target, source) in (0..).zip(orders.stdio) {
         match source {
             Some(source) => sys::duplicate_onto(sys::borrow(source), target)?,
             None => sys::keep_on_exec(sys::borrow(target))?,
@@ -168,14 +169,16 @@ fn wait_for_go(init: BorrowedFd<'_>) -> Option<u64> {
 
 /// Tries each place in `PATH`. Something that is there but may not be executed is the better answer
 /// than that the next place does not have it.
-fn execute(plan: &PayloadPlan) -> Errno {
+fn execute(orders: &Orders<'_>) -> Errno {
     let mut result = Errno::NOENT;
-    for candidate in &plan.candidates {
-        match sys::execve(candidate, &plan.argv, &plan.envp) {
+    let mut rest = orders.candidates;
+    while let Ok(candidate) = CStr::from_bytes_until_nul(rest) {
+        match sys::execve(candidate, orders.argv, orders.envp) {
             Errno::NOENT | Errno::NOTDIR => {}
             Errno::ACCESS => result = Errno::ACCESS,
             errno => return errno,
         }
+        rest = rest.get(candidate.count_bytes() + 1..).unwrap_or_default();
     }
     result
 }

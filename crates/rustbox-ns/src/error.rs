@@ -78,6 +78,14 @@ pub enum Error {
         /// Why.
         source: Errno,
     },
+    /// A command line or environment is too large for a waiting box.
+    #[error("a command of {bytes} bytes in {strings} strings is too large for a waiting box")]
+    JobTooLarge {
+        /// Its size as a record.
+        bytes: usize,
+        /// Arguments and variables.
+        strings: usize,
+    },
     /// The init sent something that no init of ours sends.
     #[error("read a record of the box's init")]
     Malformed(#[source] crate::message::MalformedMessage),

@@ -8,7 +8,8 @@
 //! 1. Arm: parent-death signal, name, no core dump, close every descriptor that is not needed,
 //!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, make
 //!    the cgroup namespace, say *armed*, wait for GO. Anything but GO, end-of-file included, is death.
-//! 2. Build the root. Drop the bounding set. Fork the payload's child.
+//! 2. Build the root. Drop the bounding set. In a box that is prepared before its program is known: say *prepared*, and
+//!    wait for the job with the supervisor's pidfd in the wait. Fork the payload's child.
 //! 3. Read back what the kernel says of that child. Release it. Drop all capabilities.
 //! 4. Reap until told otherwise: report the main process's end, then wait to be killed, or leave
 //!    when nothing is left.
@@ -18,17 +19,20 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustbox_core::{Actor, Stage, WaitFor};
+use rustbox_core::{Actor, Stage};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use rustix::time::Timespec;
 
-use crate::blueprint::{Blueprint, PayloadPlan};
-use crate::child::{self, Failure, cpu_ns, monotonic_ns};
+use crate::blueprint::{Blueprint, PayloadPlan, Program};
+use crate::child::{self, Failure, cpu_ns};
+use crate::job::{self, JOB_BYTES, Room};
 use crate::message::Message;
+use crate::orders::Orders;
+use crate::reap::{Main, Term, reap};
 use crate::root;
 use crate::status_file::{STATUS_BYTES, StatusFile};
 use crate::sys::{self, CloneRequest};
@@ -37,19 +41,26 @@ use crate::sys::{self, CloneRequest};
 pub(crate) const GO: &[u8; 8] = b"rbx-go!\n";
 
 /// Exit code of an init that gave up before the payload ran.
-const GAVE_UP: i32 = 1;
+pub(crate) const GAVE_UP: i32 = 1;
 /// Exit code of an init whose supervisor is dead; nobody is left to read it.
-const ORPHANED: i32 = 2;
+pub(crate) const ORPHANED: i32 = 2;
 
 /// Runs the box's init; the value is its exit code.
 pub(crate) fn run(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> i32 {
-    match arm(plan, supervisor).and_then(|()| start(plan, supervisor)) {
-        Ok(main) => reap(plan, supervisor, &main),
-        Err(failure) => give_up(supervisor, failure),
-    }
+    let ended = arm(plan, supervisor).and_then(|()| prepare(plan)).and_then(|children| match plan.program {
+        Program::Known => run_payload(plan, supervisor, children, &Orders::of(plan)),
+        Program::Later => run_later(plan, supervisor, children),
+    });
+    ended.unwrap_or_else(|failure| give_up(supervisor, failure))
 }
 
-fn say(supervisor: BorrowedFd<'_>, message: Message, stage: Stage) -> Result<(), Failure> {
+/// Tells what failed, and leaves: the kernel kills what is left.
+pub(crate) fn give_up(supervisor: BorrowedFd<'_>, failure: Failure) -> i32 {
+    let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Init).encode(), &[]);
+    GAVE_UP
+}
+
+pub(crate) fn say(supervisor: BorrowedFd<'_>, message: Message, stage: Stage) -> Result<(), Failure> {
     sys::send_with_fds(supervisor, &message.encode(), &[]).map_err(Failure::at(stage))
 }
 
@@ -87,9 +98,9 @@ fn arm_death_signal() -> Result<(), Errno> {
 }
 
 #[cfg(not(feature = "planted-no-death-guard"))]
-const GUARD: PollFlags = PollFlags::IN;
+pub(crate) const GUARD: PollFlags = PollFlags::IN;
 #[cfg(feature = "planted-no-death-guard")]
-const GUARD: PollFlags = PollFlags::empty();
+pub(crate) const GUARD: PollFlags = PollFlags::empty();
 
 /// The supervisor may have died between `clone3` and the arming of the signal.
 fn die_if_orphaned(plan: &Blueprint) {
@@ -128,13 +139,8 @@ fn wait_for_go(supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
     }
 }
 
-/// The payload's child, and what is needed to see it end.
-struct Main {
-    pid: i32,
-    children: OwnedFd,
-}
-
-fn start(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<Main, Failure> {
+/// Everything that does not depend on the program. Returns what tells of children that have ended.
+fn prepare(plan: &Blueprint) -> Result<OwnedFd, Failure> {
     rustix::process::umask(rustix::fs::Mode::empty());
     if let Some(hostname) = &plan.hostname {
         sys::set_hostname(hostname).map_err(Failure::at(Stage::Hostname))?;
@@ -153,11 +159,63 @@ fn start(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<Main, Failure> 
     let children = sys::signal_fd_for_children().map_err(Failure::at(Stage::Fork))?;
     // An ignored SIGCHLD, inherited from whoever started us, would reap behind our back.
     sys::set_default(libc::SIGCHLD).map_err(Failure::at(Stage::Fork))?;
-    let pid = fork_payload(&plan.payload, supervisor, plan.reads_back)?;
+    Ok(children)
+}
+
+/// Starts the payload, gives up all power, and stays until the end.
+fn run_payload(
+    plan: &Blueprint,
+    supervisor: BorrowedFd<'_>,
+    children: OwnedFd,
+    orders: &Orders<'_>,
+) -> Result<i32, Failure> {
+    let pid = fork_payload(&plan.payload, orders, supervisor, plan.reads_back)?;
     child::drop_capabilities().map_err(Failure::at(Stage::Capabilities))?;
     arm_death_signal().map_err(Failure::at(Stage::Arm))?;
     die_if_orphaned(plan);
-    Ok(Main { pid, children })
+    Ok(reap(plan, supervisor, &Main { pid, children }, Term { wait: orders.wait, backstop_ns: orders.backstop_ns }))
+}
+
+/// The same for a program that is known only now. The memory for it is here, so that a box that knows its program from
+/// the start does not pay for it.
+#[inline(never)]
+fn run_later(plan: &Blueprint, supervisor: BorrowedFd<'_>, children: OwnedFd) -> Result<i32, Failure> {
+    let mut record = [0; JOB_BYTES + 1];
+    let mut room = Room::new();
+    // Open as long as init: the payload's streams end with the box, as those do that init inherits.
+    let mut came = [const { None }; sys::FDS_MAX];
+    let orders = wait_for_job(plan, supervisor, &mut record, &mut room, &mut came)?;
+    run_payload(plan, supervisor, children, &orders)
+}
+
+/// Says that nothing is lacking but the program, and waits for it, or for the supervisor's end.
+fn wait_for_job<'a>(
+    plan: &Blueprint,
+    supervisor: BorrowedFd<'_>,
+    record: &'a mut [u8],
+    room: &'a mut Room,
+    came: &mut [Option<OwnedFd>; sys::FDS_MAX],
+) -> Result<Orders<'a>, Failure> {
+    say(supervisor, Message::Prepared, Stage::Release)?;
+    let at = Failure::at(Stage::Release);
+    loop {
+        let mut fds = [
+            PollFd::from_borrowed_fd(supervisor, PollFlags::IN),
+            PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), GUARD),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) if !fds[1].revents().is_empty() && !GUARD.is_empty() => sys::exit_now(ORPHANED),
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(at(errno)),
+        }
+    }
+    let arrived = sys::receive_with_fds(supervisor, record, RecvFlags::empty()).map_err(&at)?;
+    if arrived.length == 0 {
+        sys::exit_now(ORPHANED);
+    }
+    *came = arrived.fds;
+    job::orders(record.get(..arrived.length).unwrap_or_default(), came, room).ok_or_else(|| at(Errno::BADMSG))
 }
 
 fn loopback() -> Result<(), Errno> {
@@ -182,14 +240,19 @@ fn drop_bounding_set() -> Result<(), Errno> {
 
 /// Forks, waits until the child has nothing left to take off, believes the kernel and not the
 /// child, and lets it go.
-fn fork_payload(plan: &PayloadPlan, supervisor: BorrowedFd<'_>, reads_back: bool) -> Result<i32, Failure> {
+fn fork_payload(
+    plan: &PayloadPlan,
+    orders: &Orders<'_>,
+    supervisor: BorrowedFd<'_>,
+    reads_back: bool,
+) -> Result<i32, Failure> {
     let at_fork = Failure::at(Stage::Fork);
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = pair.map_err(&at_fork)?;
     let request = CloneRequest { namespaces: 0, exit_signal: libc::SIGCHLD.unsigned_abs().into(), cgroup: None };
     let cloned = sys::clone3(&request, || {
         sys::forget_fd(ours.as_fd());
-        child::run(plan, supervisor, theirs.as_fd())
+        child::run(plan, orders, supervisor, theirs.as_fd())
     });
     let (pid, _pidfd) = cloned.map_err(&at_fork)?;
     drop(theirs);
@@ -238,152 +301,5 @@ fn check_payload(plan: &PayloadPlan, pid: i32) -> Result<(), Failure> {
     match (0..).zip(checks).find(|(_, held)| !held) {
         None => Ok(()),
         Some((item, _)) => Err(Failure { stage: Stage::PayloadReadBack, errno: Errno::PERM, item }),
-    }
-}
-
-/// What init has seen so far.
-struct Count {
-    main_ended: bool,
-    descendants: u64,
-}
-
-fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main) -> i32 {
-    let deadline = plan.backstop_ns.map(|limit| monotonic_ns().saturating_add(limit));
-    let mut count = Count { main_ended: false, descendants: 0 };
-    loop {
-        let round = match reap_some(supervisor, main, &mut count) {
-            Ok(round) => round,
-            Err(failure) => return give_up(supervisor, failure),
-        };
-        let empty = round == Round::Childless;
-        if empty {
-            // Nothing is left but this process; the supervisor waits for its end.
-            let last = Message::Reaped { descendants: count.descendants, init_cpu_ns: cpu_ns(), empty };
-            let _ = say(supervisor, last, Stage::Reap);
-            return 0;
-        }
-        if count.main_ended && plan.wait == WaitFor::Main {
-            let last = Message::Reaped { descendants: count.descendants, init_cpu_ns: cpu_ns(), empty };
-            if say(supervisor, last, Stage::Reap).is_err() {
-                return ORPHANED;
-            }
-            return linger(plan, supervisor, main, deadline);
-        }
-        match pause(plan, main, deadline, round) {
-            Ok(Pause::Child) => {}
-            Ok(Pause::Deadline) => {
-                let _ = say(supervisor, Message::Backstop, Stage::Wait);
-                return GAVE_UP;
-            }
-            Err(errno) => return give_up(supervisor, Failure::at(Stage::Wait)(errno)),
-        }
-    }
-}
-
-/// Tells what failed, and leaves: the kernel kills what is left.
-fn give_up(supervisor: BorrowedFd<'_>, failure: Failure) -> i32 {
-    let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Init).encode(), &[]);
-    GAVE_UP
-}
-
-/// Children that are reaped between two looks at the supervisor and at the clock. A payload can make dead orphans
-/// faster than anybody reaps them; a loop until none is left would then never look again.
-const REAPED_AT_ONCE: u32 = 64;
-
-/// What a round of reaping left.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Round {
-    /// No children at all.
-    Childless,
-    /// Children that are alive; the next one that ends is announced.
-    Quiet,
-    /// Perhaps more that have ended.
-    Unfinished,
-}
-
-/// Reaps what has ended, so many at most.
-fn reap_some(supervisor: BorrowedFd<'_>, main: &Main, count: &mut Count) -> Result<Round, Failure> {
-    for _ in 0..REAPED_AT_ONCE {
-        match sys::wait_any_nohang() {
-            Ok(Some(reaped)) if reaped.pid == main.pid && !count.main_ended => {
-                count.main_ended = true;
-                let ended = Message::MainEnded {
-                    at_ns: monotonic_ns(),
-                    ending: reaped.ending,
-                    max_rss_kib: reaped.max_rss_kib,
-                    voluntary: reaped.voluntary,
-                    involuntary: reaped.involuntary,
-                };
-                say(supervisor, ended, Stage::Reap)?;
-            }
-            Ok(Some(_)) => count.descendants += 1,
-            Ok(None) => return Ok(Round::Quiet),
-            // Without the main process's end that is no end, but missing evidence.
-            Err(Errno::CHILD) if count.main_ended => return Ok(Round::Childless),
-            Err(errno) => return Err(Failure::at(Stage::Reap)(errno)),
-        }
-    }
-    Ok(Round::Unfinished)
-}
-
-enum Pause {
-    Child,
-    Deadline,
-}
-
-/// Looks at the supervisor and at the clock, and waits for a child's end unless there may be more to reap.
-fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>, round: Round) -> Result<Pause, Errno> {
-    let mut fds = [
-        PollFd::from_borrowed_fd(main.children.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), GUARD),
-    ];
-    let left = match round {
-        Round::Unfinished => Some(0),
-        Round::Childless | Round::Quiet => deadline.map(|at| at.saturating_sub(monotonic_ns())),
-    };
-    let timeout = left.map(|ns| Timespec {
-        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0),
-    });
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(errno) => return Err(errno),
-    }
-    if !fds[1].revents().is_empty() && !GUARD.is_empty() {
-        sys::exit_now(ORPHANED);
-    }
-    // Also when a child has ended: there may always be one.
-    if deadline.is_some_and(|at| monotonic_ns() >= at) {
-        return Ok(Pause::Deadline);
-    }
-    let mut record = [0_u8; 128];
-    match rustix::io::read(&main.children, &mut record[..]) {
-        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(Pause::Child),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// The main process is gone and others are alive: the supervisor takes stock of them and kills
-/// everything, this process included. Reaping goes on, so that what dies meanwhile is no zombie.
-///
-/// A supervisor that is stopped does neither, and then the deadline holds all the same.
-fn linger(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, deadline: Option<u64>) -> i32 {
-    let mut round = Round::Unfinished;
-    loop {
-        match pause(plan, main, deadline, round) {
-            Ok(Pause::Deadline) => {
-                let _ = say(supervisor, Message::Backstop, Stage::Wait);
-                return GAVE_UP;
-            }
-            Ok(Pause::Child) => {}
-            Err(errno) => return give_up(supervisor, Failure::at(Stage::Wait)(errno)),
-        }
-        round = Round::Unfinished;
-        for _ in 0..REAPED_AT_ONCE {
-            if !matches!(sys::wait_any_nohang(), Ok(Some(_))) {
-                round = Round::Quiet;
-                break;
-            }
-        }
     }
 }

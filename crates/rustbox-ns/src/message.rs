@@ -21,6 +21,8 @@ pub enum Message {
         /// `errno` of the write to `/proc/self/loginuid`; 0 for success.
         loginuid_errno: i32,
     },
+    /// Everything is done that can be done without knowing the program; init waits for a job.
+    Prepared,
     /// A step failed; the box is about to end by itself.
     Failed {
         /// In which process.
@@ -102,6 +104,7 @@ impl Message {
             Self::Reaped { descendants, init_cpu_ns, empty } => {
                 [7, descendants, init_cpu_ns, u64::from(empty), 0, 0, 0, 0]
             }
+            Self::Prepared => [9, 0, 0, 0, 0, 0, 0, 0],
             Self::Backstop => [8, 0, 0, 0, 0, 0, 0, 0],
         };
         let mut bytes = [0; MESSAGE_BYTES];
@@ -144,6 +147,7 @@ impl Message {
             },
             7 => Self::Reaped { descendants: a, init_cpu_ns: b, empty: c != 0 },
             8 => Self::Backstop,
+            9 => Self::Prepared,
             _ => return Err(MalformedMessage),
         })
     }
@@ -159,6 +163,7 @@ mod tests {
             Message::Armed { pdeathsig: 9, attach_cpu_ns: 7, loginuid_errno: 1 },
             Message::Failed { actor: Actor::Payload, stage: Stage::Seccomp, errno: 22, item: 3 },
             Message::Listener,
+            Message::Prepared,
             Message::Started { at_ns: u64::MAX, setup_cpu_ns: 1 },
             Message::ExecFailed { errno: 2 },
             Message::MainEnded { at_ns: 5, ending: Ending::Signaled(9), max_rss_kib: 1, voluntary: 2, involuntary: 3 },

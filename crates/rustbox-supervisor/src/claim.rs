@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustbox_cgroup::BoxCgroup;
-use rustbox_core::{BoxId, Record};
+use rustbox_core::{BoxId, Record, RunPlan};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
@@ -57,6 +57,17 @@ impl Claim {
                     }
                 }
             }
+        }
+    }
+
+    /// The record for a run that takes this box.
+    pub(crate) fn record_of(&self, plan: &RunPlan) -> Record {
+        Record {
+            timestamp: now_rfc3339(),
+            argv: argv(plan),
+            memory_max_bytes: plan.limits.memory.bytes(),
+            pids_max: plan.limits.pids.tasks(),
+            ..self.record.clone()
         }
     }
 
@@ -118,10 +129,14 @@ fn record(context: &Context<'_>, uid: u32) -> Record {
         init: None,
         pid_namespace: None,
         audit_session: None,
-        argv: plan.command.argv.iter().take(SHOWN_ARGS).map(|arg| shown(arg)).collect(),
+        argv: argv(plan),
         memory_max_bytes: plan.limits.memory.bytes(),
         pids_max: plan.limits.pids.tasks(),
     }
+}
+
+fn argv(plan: &RunPlan) -> Vec<String> {
+    plan.command.argv.iter().take(SHOWN_ARGS).map(|arg| shown(arg)).collect()
 }
 
 /// Arguments that are written down at most; records are small.

@@ -103,6 +103,21 @@ pub enum Error {
         /// Its pid.
         pid: u32,
     },
+    /// A thread could not be started.
+    #[error("start a thread for a box")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A box could not be prepared.
+    #[error("prepare a box: {message}")]
+    NotPrepared {
+        /// What its report says.
+        message: String,
+    },
+    /// The pool has ended.
+    #[error("the pool of boxes has ended")]
+    PoolClosed,
     /// A file named for the payload's input or output could not be opened.
     #[error("{flag} {}", path.display())]
     Stream {

@@ -19,6 +19,7 @@ mod keeper_child;
 mod lease;
 mod leftover;
 mod lock;
+mod pool;
 mod progress;
 mod proof;
 mod read;
@@ -29,6 +30,7 @@ mod stat;
 mod streams;
 mod teardown;
 mod told;
+mod waiting;
 mod watch;
 
 pub use collect::{BoxView, Collected, CollectedBox, collect, collect_all, kill, list};
@@ -36,8 +38,10 @@ pub use controls::preflight;
 pub use error::Error;
 pub use host::{Host, Places};
 pub use lease::{FIRST_UID, UIDS};
+pub use pool::{Pool, PoolCounts, SLOTS_MAX};
 pub use progress::{Event, Progress, RunIo};
 pub use run::run;
+pub use streams::Files;
 
 /// The example of the README, run as a test.
 #[cfg(doctest)]

@@ -1,6 +1,7 @@
 //! One run, from plan to report.
 
 use rustbox_core::{KillReason, RunPlan, RunReport};
+use rustbox_ns::Blueprint;
 
 use crate::claim::{Claim, random_id, random_u64};
 use crate::clock::Clock;
@@ -10,7 +11,7 @@ use crate::host::Host;
 use crate::progress::{Context, RunIo};
 use crate::report::Remains;
 use crate::sandbox::{Sandbox, Stop};
-use crate::streams::Streams;
+use crate::streams::{Files, Streams};
 use crate::{collect, teardown, watch};
 
 /// Runs one program in a box of its own, and returns when nothing of it is left, or when what is left
@@ -22,29 +23,46 @@ use crate::{collect, teardown, watch};
 /// Only for a run that did not take place: a missing control, a busy name, a file that cannot be opened.
 /// Nothing is left on the host then. Once the names are taken, every failure is in the report.
 pub fn run<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>) -> Result<RunReport, Error> {
+    run_with(host, plan, io, Files::default())
+}
+
+/// The same with files that are open already.
+pub(crate) fn run_with<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>, files: Files) -> Result<RunReport, Error> {
     let missing = controls::refusing(host, plan);
     if !missing.is_empty() {
         return Err(Error::ControlMissing(missing));
     }
     check_passed(plan)?;
-    let mut streams = Streams::open(plan)?;
+    let mut streams = Streams::open_with(plan, files)?;
     let id = plan.box_id.clone().map_or_else(random_id, Ok)?;
     let mut context = Context { host, plan, id, clock: Clock::start(), io, actions: Vec::new() };
     let claim = Claim::take(&mut context)?;
-    let uid = claim.lease.uid();
     let mut sandbox = Sandbox::default();
-    let (blueprint, reason, mut failure) = match sandbox.build(&mut context, &claim, &mut streams) {
+    let built = sandbox.build(&mut context, &claim, &mut streams);
+    Ok(conclude(&mut context, claim, sandbox, streams, built))
+}
+
+/// Watches a box that was released, if it was; ends it, and reports.
+pub(crate) fn conclude(
+    context: &mut Context<'_>,
+    claim: Claim,
+    mut sandbox: Sandbox,
+    mut streams: Streams,
+    built: Result<Blueprint, Stop>,
+) -> RunReport {
+    let (host, uid) = (context.host, claim.lease.uid());
+    let (blueprint, reason, mut failure) = match built {
         Ok(blueprint) => {
-            let reason = watch::until_over(&mut context, &mut sandbox, &mut streams, &blueprint);
+            let reason = watch::until_over(context, &mut sandbox, &mut streams, &blueprint);
             (Some(blueprint), reason, None)
         }
         Err(Stop::Failed(failure)) => (None, KillReason::SetupFailed, Some(failure)),
         Err(Stop::Killed(reason)) => (None, reason, None),
     };
     streams.close_given();
-    let (ended, mut sandbox) = teardown::end(&mut context, claim, sandbox, &mut streams, blueprint.as_ref(), &reason);
+    let (ended, mut sandbox) = teardown::end(context, claim, sandbox, &mut streams, blueprint.as_ref(), &reason);
     failure = failure.or_else(|| sandbox.told.failure.take());
-    let report = Remains { sandbox, ended, streams, failure, reason, uid }.into_report(&context);
+    let report = Remains { sandbox, ended, streams, failure, reason, uid }.into_report(context);
     tracing::info!(
         box_id = %report.box_id,
         status = %report.status,
@@ -55,13 +73,13 @@ pub fn run<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>) -> Result<RunRe
     if let Err(error) = random_u64().and_then(|random| collect::sweep(host, random)) {
         tracing::warn!(%error, "could not look for what dead supervisors left");
     }
-    Ok(report)
+    report
 }
 
 /// A descriptor that is to be passed must be the caller's: open, and inherited. Everything of our own is
 /// close-on-exec, which tells them apart. None may be a directory, the streams included: it would lead past
 /// the box's root.
-fn check_passed(plan: &RunPlan) -> Result<(), Error> {
+pub(crate) fn check_passed(plan: &RunPlan) -> Result<(), Error> {
     for fd in &plan.pass_fds {
         match inherited(*fd) {
             Some(true) => {}

@@ -1,11 +1,12 @@
 //! From the claim to the payload's release: cgroups, init, and the reading back of everything that a
 //! payload must not run without.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustbox_cgroup::BoxCgroup;
-use rustbox_core::{Actor, AppliedControl, KillReason, ProcessKey, Record, SetupFailure, Stage};
-use rustbox_ns::{Blueprint, Init, Resources, namespace_ids, planned_namespaces, spawn};
+use rustbox_core::{Actor, AppliedControl, KillReason, ProcessKey, Record, RunPlan, SetupFailure, Stage};
+use rustbox_ns::{Blueprint, Init, Job, Resources, namespace_ids, planned_namespaces, spawn};
 
 use crate::claim::Claim;
 use crate::host::Host;
@@ -81,6 +82,29 @@ impl Sandbox {
         claim: &Claim,
         streams: &mut Streams,
     ) -> Result<Blueprint, Stop> {
+        let blueprint = self.hold(context, claim, streams.given(), Blueprint::new)?;
+        streams.close_given();
+        self.release(context)?;
+        Ok(blueprint)
+    }
+
+    /// Makes a box whose program comes later, up to where its init waits for that.
+    pub(crate) fn prepare(&mut self, context: &mut Context<'_>, claim: &Claim) -> Result<Blueprint, Stop> {
+        let blueprint = self.hold(context, claim, [None; 3], Blueprint::waiting)?;
+        self.release(context)?;
+        let gone = || refused(Stage::Release, "the init is gone".to_owned());
+        watch::until_prepared(context, self.init.as_ref().ok_or_else(gone)?, &mut self.told, &blueprint)?;
+        Ok(blueprint)
+    }
+
+    /// Makes the box up to where its init waits at its barrier and everything was read back.
+    fn hold(
+        &mut self,
+        context: &mut Context<'_>,
+        claim: &Claim,
+        stdio: [Option<BorrowedFd<'_>>; 3],
+        draw: impl FnOnce(&RunPlan, &Resources<'_>) -> Result<Blueprint, rustbox_ns::Error>,
+    ) -> Result<Blueprint, Stop> {
         let plan = context.plan;
         let cgroup = context
             .host
@@ -90,22 +114,60 @@ impl Sandbox {
         let cgroup = self.cgroup.insert(cgroup);
         claim.keeper.hand_over(TAG_CGROUPS, &cgroup.lock_fds()).map_err(|error| failed(Stage::Cgroup)(&error))?;
         context.tell(Event::CgroupsCreated);
-        let resources = Resources { uid: claim.lease.uid(), stdio: streams.given(), attach: cgroup.attach_fds() };
-        let blueprint = Blueprint::new(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
+        let resources = Resources { uid: claim.lease.uid(), stdio, attach: cgroup.attach_fds() };
+        let blueprint = draw(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
         self.facts.reads_back = blueprint.reads_back();
         let (init, blueprint) = spawn(blueprint, cgroup.clone_into()).map_err(|error| failed(Stage::Clone)(&error))?;
-        streams.close_given();
         context.tell(Event::Cloned { init_pid: init.process().pid() });
         let init = self.init.insert(init);
         watch::until_armed(context, init, &mut self.told, &blueprint, Instant::now() + ARM_LIMIT)?;
         context.tell(Event::Armed);
         self.read_back(context, &blueprint)?;
+        self.write_marks(context, claim, claim.record.clone())?;
+        Ok(blueprint)
+    }
+
+    /// Writes the record down once more, with the marks of the box.
+    fn write_marks(&self, context: &Context<'_>, claim: &Claim, record: Record) -> Result<(), Stop> {
+        let init = self.init.as_ref().ok_or_else(|| refused(Stage::Lock, "the init is gone".to_owned()))?;
+        let record = self.facts.marks(record, init.process().pid());
+        claim.lock.write_marks(context.host, &record).map_err(|error| failed(Stage::Lock)(&error))
+    }
+
+    fn release(&self, context: &mut Context<'_>) -> Result<(), Stop> {
         let init = self.init.as_ref().ok_or_else(|| refused(Stage::Release, "the init is gone".to_owned()))?;
-        let record = self.facts.marks(claim.record.clone(), init.process().pid());
-        claim.lock.write_marks(context.host, &record).map_err(|error| failed(Stage::Lock)(&error))?;
         init.release().map_err(|error| failed(Stage::Release)(&error))?;
         context.tell(Event::Released);
-        Ok(blueprint)
+        Ok(())
+    }
+
+    /// Whether a box that waits is as it was left: its init alive, and a member of every cgroup.
+    pub(crate) fn is_sound(&self) -> bool {
+        let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else { return false };
+        !init.process().ends_within(Duration::ZERO) && cgroup.verify_member(init.process().pid()).is_ok()
+    }
+
+    /// Gives a box that waits the limits of a run, reads them back, and gives it the program.
+    pub(crate) fn start_job(
+        &mut self,
+        context: &mut Context<'_>,
+        claim: &Claim,
+        streams: &mut Streams,
+        job: &Job,
+    ) -> Result<(), Stop> {
+        let plan = context.plan;
+        let (Some(init), Some(cgroup)) = (&self.init, &mut self.cgroup) else {
+            return Err(refused(Stage::Release, "there is no box".to_owned()));
+        };
+        let old = cgroup.applied().len();
+        cgroup.set_limits(&plan.limits, plan.mode).map_err(|error| failed(Stage::Cgroup)(&error))?;
+        cgroup.verify_member(init.process().pid()).map_err(|error| failed(Stage::Attach)(&error))?;
+        self.facts.applied.splice(..old.min(self.facts.applied.len()), cgroup.applied().iter().cloned());
+        init.give(job, streams.given()).map_err(|error| failed(Stage::Release)(&error))?;
+        streams.close_given();
+        context.tell(Event::Released);
+        // The record is for people, and the payload runs already.
+        self.write_marks(context, claim, claim.record_of(plan))
     }
 
     /// Asks the kernel whether what was ordered is so. A call that lied is found here.

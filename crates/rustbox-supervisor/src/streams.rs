@@ -70,6 +70,17 @@ impl OwnStream {
     }
 }
 
+/// Files that a run is given open, instead of by their paths. None for what the plan says.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// What the program reads.
+    pub stdin: Option<OwnedFd>,
+    /// Where its standard output is passed on to.
+    pub stdout: Option<OwnedFd>,
+    /// Where its standard error is passed on to.
+    pub stderr: Option<OwnedFd>,
+}
+
 /// One captured stream.
 #[derive(Debug)]
 struct Capture {
@@ -94,7 +105,13 @@ pub(crate) struct Streams {
 impl Streams {
     /// Opens what the plan names. Nothing of the box exists yet.
     pub(crate) fn open(plan: &RunPlan) -> Result<Self, Error> {
-        let stdin = plan.stdin.as_deref().map(|path| open_file("--stdin", path, OFlags::RDONLY)).transpose()?;
+        Self::open_with(plan, Files::default())
+    }
+
+    /// Opens what the plan names, where it was not given open.
+    pub(crate) fn open_with(plan: &RunPlan, files: Files) -> Result<Self, Error> {
+        let named = || plan.stdin.as_deref().map(|path| open_file("--stdin", path, OFlags::RDONLY)).transpose();
+        let stdin = files.stdin.map_or_else(named, |fd| Ok(Some(fd)))?;
         let mut streams = Self {
             given: [stdin, None, None],
             captures: [None, None],
@@ -103,15 +120,16 @@ impl Streams {
             cut_short: false,
         };
         let wanted = [
-            ("--stdout", plan.stdout.as_deref(), OwnStream::Stdout),
-            ("--stderr", plan.stderr.as_deref(), OwnStream::Stderr),
+            ("--stdout", plan.stdout.as_deref(), files.stdout, OwnStream::Stdout),
+            ("--stderr", plan.stderr.as_deref(), files.stderr, OwnStream::Stderr),
         ];
-        for (index, (flag, path, own)) in wanted.into_iter().enumerate() {
-            if path.is_none() && plan.limits.output.is_none() {
+        for (index, (flag, path, given, own)) in wanted.into_iter().enumerate() {
+            if path.is_none() && given.is_none() && plan.limits.output.is_none() {
                 continue;
             }
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            let file = path.map(|path| open_file(flag, path, flags)).transpose()?;
+            let file =
+                given.map_or_else(|| path.map(|path| open_file(flag, path, flags)).transpose(), |fd| Ok(Some(fd)))?;
             let sink = file.map_or_else(|| own.sink(), |fd| Sink::File(File::from(fd)));
             let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(Error::call("pipe for captured output"))?;
             rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK).map_err(Error::call("fcntl(O_NONBLOCK)"))?;

@@ -42,6 +42,8 @@ pub(crate) struct LastWord {
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) armed: Option<Armed>,
+    /// The init waits for a job.
+    pub(crate) prepared: bool,
     pub(crate) started: Option<Started>,
     pub(crate) failure: Option<SetupFailure>,
     pub(crate) exec_failure: Option<ExecFailure>,
@@ -59,6 +61,7 @@ impl Told {
             Message::Armed { pdeathsig, attach_cpu_ns, loginuid_errno } => {
                 self.armed = Some(Armed { pdeathsig, attach_cpu_ns, loginuid_errno });
             }
+            Message::Prepared => self.prepared = true,
             Message::Failed { actor, stage, errno, item } => {
                 let detail = describe(actor, stage, errno, item, blueprint);
                 self.failure.get_or_insert(SetupFailure { stage, actor, errno: Some(errno), detail });

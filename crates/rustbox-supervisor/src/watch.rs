@@ -33,10 +33,34 @@ pub(crate) fn until_armed(
     blueprint: &Blueprint,
     deadline: Instant,
 ) -> Result<(), Stop> {
-    while told.armed.is_none() {
+    until_told(context, init, told, blueprint, deadline, Stage::Arm, |told| told.armed.is_some())
+}
+
+/// Waits until the init of a box whose program comes later has done all that it can without it.
+pub(crate) fn until_prepared(
+    context: &Context<'_>,
+    init: &Init,
+    told: &mut Told,
+    blueprint: &Blueprint,
+) -> Result<(), Stop> {
+    let deadline = Instant::now() + START_LIMIT;
+    until_told(context, init, told, blueprint, deadline, Stage::Release, |told| told.prepared)
+}
+
+/// Waits until something was told; `stage` is where the box is until then.
+fn until_told(
+    context: &Context<'_>,
+    init: &Init,
+    told: &mut Told,
+    blueprint: &Blueprint,
+    deadline: Instant,
+    stage: Stage,
+    is_told: impl Fn(&Told) -> bool,
+) -> Result<(), Stop> {
+    while !is_told(told) {
         let mut fds = vec![PollFd::from_borrowed_fd(init.socket(), PollFlags::IN)];
         fds.extend(context.io.interrupt.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let ready = wait(&mut fds, Some(deadline)).map_err(|error| broken(Stage::Arm, &error))?;
+        let ready = wait(&mut fds, Some(deadline)).map_err(|error| broken(stage, &error))?;
         if happened(&ready, 1) {
             return Err(Stop::Killed(interrupted(context)));
         }
@@ -45,14 +69,14 @@ pub(crate) fn until_armed(
             if Instant::now() < deadline {
                 continue;
             }
-            return Err(late(Stage::Arm, "the box's init did not arm itself in time"));
+            return Err(late(stage, &format!("the box's init did not {stage} in time")));
         }
-        listen(init, told, blueprint).map_err(|error| broken(Stage::Arm, &error))?;
+        listen(init, told, blueprint).map_err(|error| broken(stage, &error))?;
         if let Some(failure) = told.failure.take() {
             return Err(Stop::Failed(failure));
         }
         if told.over {
-            return Err(late(Stage::Arm, "the box's init died before it was armed"));
+            return Err(late(stage, &format!("the box's init died before it could {stage}")));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::error::CliError;
 
 /// Opens rustbox's places and the cgroup hierarchies, for a run.
-pub(super) fn open(settings: &Settings) -> Result<Host, CliError> {
+pub(crate) fn open(settings: &Settings) -> Result<Host, CliError> {
     try_open(settings).map_err(CliError::Supervisor)
 }
 

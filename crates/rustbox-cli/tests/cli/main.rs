@@ -2,6 +2,7 @@
 
 mod arguments;
 mod audit;
+mod batch;
 mod boxes;
 mod configuration;
 mod documents;

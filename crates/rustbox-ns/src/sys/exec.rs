@@ -21,9 +21,38 @@ impl ExecVector {
     }
 }
 
+/// A null-terminated array of pointers to C strings that live as long as it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExecArray<'a> {
+    pointers: &'a [*const c_char],
+}
+
+impl ExecVector {
+    pub(crate) fn array(&self) -> ExecArray<'_> {
+        ExecArray { pointers: &self.pointers }
+    }
+}
+
+impl<'a> ExecArray<'a> {
+    /// The strings that stand one behind the other in `strings`, each with its NUL; none when one has no NUL, or when
+    /// `room` is too small. Does not allocate.
+    pub(crate) fn of(strings: &'a [u8], room: &'a mut [*const c_char]) -> Option<Self> {
+        let mut rest = strings;
+        let mut count = 0;
+        while !rest.is_empty() {
+            let text = CStr::from_bytes_until_nul(rest).ok()?;
+            *room.get_mut(count)? = text.as_ptr();
+            rest = rest.get(text.count_bytes() + 1..)?;
+            count += 1;
+        }
+        *room.get_mut(count)? = std::ptr::null();
+        Some(Self { pointers: room.get(..=count)? })
+    }
+}
+
 /// Executes a program; returns only if that failed.
-pub(crate) fn execve(program: &CStr, argv: &ExecVector, envp: &ExecVector) -> Errno {
-    // SAFETY: `program` ends with NUL; both arrays end with null and point to strings that they own.
+pub(crate) fn execve(program: &CStr, argv: ExecArray<'_>, envp: ExecArray<'_>) -> Errno {
+    // SAFETY: `program` ends with NUL; both arrays end with null and point to strings that live longer.
     unsafe { libc::execve(program.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
     last_errno()
 }

@@ -13,7 +13,7 @@ mod socket;
 mod wait;
 
 pub(crate) use clone::{CloneRequest, clone3};
-pub(crate) use exec::{ExecVector, execve, exit_now};
+pub(crate) use exec::{ExecArray, ExecVector, execve, exit_now};
 pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use process::{
     borrow, close_range, close_range_on_exec, duplicate_onto, forget_fd, join_session_keyring, keep_on_exec,

@@ -1,0 +1,187 @@
+//! `rustbox batch`, on real boxes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test stops where its box cannot be set up"
+)]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Said, Sandbox};
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIP: boxes need root");
+    }
+    root
+}
+
+/// A sandbox whose places may hold state: below a directory that nobody else can write to.
+fn batch(sandbox: &Sandbox, args: &[&str]) -> Said {
+    sandbox.rustbox([&["batch", "jobs"], args].concat())
+}
+
+fn jobs(sandbox: &Sandbox, jobs: &[Value]) {
+    let lines: Vec<String> = jobs.iter().map(Value::to_string).collect();
+    sandbox.file("jobs", &(lines.join("\n") + "\n"));
+}
+
+fn results(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"))).collect()
+}
+
+fn numbers(results: &[Value]) -> Vec<u64> {
+    results.iter().map(|result| result["job"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn every_job_has_its_report_in_order_and_a_bad_line_costs_itself_alone() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.file("in", "from a file\n");
+    sandbox.file(
+        "jobs",
+        concat!(
+            r#"{"id": "slow", "argv": ["/bin/sh", "-c", "sleep 0.3"]}"#,
+            "\n",
+            r#"{"id": "cat", "argv": ["/bin/cat"], "stdin": {"text": "a\nb"}, "expected": {"text": "a \nb\n"}}"#,
+            "\n\nnot a job\n",
+            r#"{"id": "typo", "argv": ["/bin/true"], "runn": {}}"#,
+            "\n",
+            r#"{"id": "mem", "argv": ["/bin/true"], "run": {"mem": "1K"}}"#,
+            "\n",
+            r#"{"id": "wrong", "code": "cat; echo more", "stdin": {"path": "in"}, "expected": {"path": "in"}}"#,
+            "\n",
+            r#"{"id": "late", "code": "sleep 100", "run": {"wall_time": "200ms"}}"#,
+            "\n",
+            r#"{"id": "gone", "argv": ["/bin/true"], "stdin": {"path": "no-such-file"}}"#,
+            "\n",
+            r#"{"id": "last", "code": "exit 3", "env": {"A": "b"}}"#,
+        ),
+    );
+    let said = batch(&sandbox, &["--workers", "2"]);
+    let results = results(&said.stdout);
+    assert_eq!(numbers(&results), [1, 2, 4, 5, 6, 7, 8, 9, 10], "{said:?}");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let of = |id: &str| results.iter().find(|result| result["id"] == id).unwrap();
+    assert_eq!((&of("slow")["report"]["status"], &of("slow")["matches"]), (&json!("OK"), &Value::Null));
+    assert_eq!(of("cat")["matches"], json!(true), "{}", of("cat"));
+    assert_eq!(of("wrong")["matches"], json!(false));
+    assert_eq!(of("late")["report"]["cause"], json!("tle_wall"));
+    assert_eq!(of("last")["report"]["payload_exit_code"], json!(3));
+    assert!(of("gone")["error"].as_str().unwrap().contains("no-such-file"), "{}", of("gone"));
+    assert!(of("mem")["error"].as_str().unwrap().contains("--mem"));
+    assert_eq!(results[3]["id"], Value::Null, "the line with a typo is not understood at all");
+    assert!(results[2]["error"].as_str().unwrap().contains("no job"));
+    for result in &results {
+        let report = &result["report"];
+        assert_ne!(report.is_null(), result["error"].is_null(), "{result}");
+        assert!(report.is_null() || report["containment"]["verdict"] == "contained", "{result}");
+    }
+    // A report of a batch is a report of the schema that `rustbox schema` prints.
+    let schema: Value = serde_json::from_str(&sandbox.rustbox(["schema"]).stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for report in results.iter().map(|result| &result["report"]).filter(|report| !report.is_null()) {
+        assert!(validator.is_valid(report), "{report}");
+    }
+}
+
+#[test]
+fn unordered_results_do_not_wait_for_a_slow_job() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let mut all = vec![json!({"code": "sleep 1"})];
+    all.extend((0..6).map(|_| json!({"argv": ["/bin/true"]})));
+    jobs(&sandbox, &all);
+    let said = batch(&sandbox, &["--workers", "2", "--unordered"]);
+    let found = numbers(&results(&said.stdout));
+    assert_eq!(found.iter().copied().collect::<BTreeSet<_>>(), (1..=7).collect());
+    assert_eq!(found.last(), Some(&1), "{found:?}");
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[test]
+fn a_batch_that_was_cut_short_is_resumed_and_nothing_runs_twice() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let all: Vec<Value> = (0..5).map(|number| json!({"id": number.to_string(), "code": "true"})).collect();
+    jobs(&sandbox, &all);
+    assert_eq!(batch(&sandbox, &["--out", "out"]).code, Some(0));
+    let whole = std::fs::read_to_string(sandbox.path().join("out")).unwrap();
+    assert_eq!(batch(&sandbox, &["--out", "out"]).code, Some(125), "an output that is there is not written over");
+    let lines: Vec<&str> = whole.lines().collect();
+    // Two results whole, and half of a third.
+    sandbox.file("out", &format!("{}\n{}\n{}", lines[0], lines[1], &lines[2][..lines[2].len() / 2]));
+    assert_eq!(batch(&sandbox, &["--out", "out", "--resume"]).code, Some(0));
+    let again = std::fs::read_to_string(sandbox.path().join("out")).unwrap();
+    assert_eq!(numbers(&results(&again)), [1, 2, 3, 4, 5]);
+    assert!(again.starts_with(&format!("{}\n{}\n", lines[0], lines[1])), "what was done is left alone");
+    assert_eq!(batch(&sandbox, &["--out", "out", "--resume"]).code, Some(0));
+    assert_eq!(std::fs::read_to_string(sandbox.path().join("out")).unwrap(), again);
+    // The jobs are other ones now.
+    jobs(&sandbox, &[json!({"code": "false"})]);
+    let said = batch(&sandbox, &["--out", "out", "--resume"]);
+    assert_eq!(said.code, Some(125), "{said:?}");
+    assert!(said.stderr.contains("job 1"), "{said:?}");
+}
+
+#[test]
+fn a_signal_ends_what_runs_and_leaves_whole_lines_and_no_box() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let quick = json!({"id": "quick", "code": "true"});
+    let slow = json!({"id": "slow", "code": "sleep 1000"});
+    jobs(&sandbox, &[quick, slow.clone(), slow.clone(), slow]);
+    let mut command = sandbox.command();
+    command.args(["batch", "jobs", "--workers", "2", "--unordered"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    // The first result is there, so others run.
+    std::io::BufRead::read_line(&mut stdout, &mut first).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130), "{rest}");
+    assert_eq!(results(&first)[0]["id"], "quick");
+    assert_eq!(results(&rest), Vec::<Value>::new(), "an interrupted job has no result");
+    let boxes = std::fs::read_dir(sandbox.path().join("state/boxes")).unwrap().count();
+    assert_eq!(boxes, 0, "records are left");
+}
+
+#[test]
+fn jobs_can_come_through_a_pipe_and_a_quarantined_worker_takes_none() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command();
+    command.args(["batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"{\"code\": \"true\"}\n").unwrap();
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!((said.code, results(&said.stdout).len()), (Some(0), 1), "{said:?}");
+    assert_eq!(sandbox.rustbox(["health", "--quarantine"]).code, Some(0));
+    jobs(&sandbox, &[json!({"code": "true"})]);
+    let said = batch(&sandbox, &["--out", "out"]);
+    assert_eq!(said.code, Some(120), "{said:?}");
+    assert!(!sandbox.path().join("out").exists(), "refused before anything was made");
+}
