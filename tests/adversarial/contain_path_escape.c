@@ -38,8 +38,9 @@ static void race(void)
     if (mkdir("door", 0700) || symlink(parent, "link") || pthread_create(&thread, NULL, swap, NULL))
         inconclusive("the swap could not be set up");
     snprintf(path, sizeof path, "door/%s", base);
-    int as_link = 0, as_door = 0;
-    for (int i = 0; i < 10000; i++) {
+    int as_link = 0, as_door = 0, opens = 0;
+    /* On a busy host the other thread may not run for a while: at least 10,000, and at most FUSE_SECONDS. */
+    for (; opens < 10000 || !as_link || !as_door; opens++) {
         char text[64] = "";
         struct stat st;
         if (lstat("door", &st) == 0)
@@ -51,9 +52,7 @@ static void race(void)
         if (got > 0 && strstr(text, "CANARY"))
             return (void)tried("open through a swapped directory", 0);
     }
-    if (!as_link || !as_door)
-        inconclusive("the swap was never seen");
-    say("tried: 10000 opens through a swapped directory = never the canary");
+    say("tried: %d opens through a swapped directory = never the canary", opens);
 }
 
 int main(int argc, char **argv)
