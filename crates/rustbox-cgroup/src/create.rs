@@ -4,7 +4,7 @@
 //! and on it the lock: without a primary there is no live box. The other way round, a collector that looks in the
 //! middle of a creation would see directories that nobody has locked, and remove them from under us.
 //! Between `mkdir` and `flock` of the primary a collector can be faster; then the lock is busy or the directory gone,
-//! the creation fails cleanly, and the caller may try again.
+//! and the creation begins anew.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +21,16 @@ use crate::hierarchies::{Hierarchies, host_has_swap, swap_missing};
 use crate::layout::{Control, ControlSet, Layout, Root, Version, wanted};
 use crate::plan::{Absent, Setting, settings};
 use crate::wait::pause;
+
+/// How often a creation begins anew because a collector was faster. Each time it has to hit the few microseconds
+/// between `mkdir` and `flock`.
+const ATTEMPTS: u32 = 16;
+
+/// Whether a collector took the directory for a dead box's, before it was locked.
+fn is_collected(error: &Error) -> bool {
+    let kept = matches!(error, Error::UndoCreate { undo, .. } if !undo.failures.is_empty());
+    !kept && (error.is_gone() || matches!(error, Error::LockBusy { .. }))
+}
 
 impl Hierarchies {
     /// Makes the box's directories, locks them, writes the limits and reads every one back.
@@ -43,6 +53,19 @@ impl Hierarchies {
             }
         }
         self.layout.enable_controllers(limits)?;
+        let mut attempt = 1;
+        loop {
+            match self.create_once(id, limits, mode) {
+                Err(error) if attempt < ATTEMPTS && is_collected(&error) => {
+                    tracing::debug!(box_id = %id, attempt, "somebody collected the cgroups that were being made");
+                    attempt += 1;
+                }
+                created => return created,
+            }
+        }
+    }
+
+    fn create_once(&self, id: &BoxId, limits: &Limits, mode: Mode) -> Result<BoxCgroup, Error> {
         let mut dirs = Vec::with_capacity(4);
         let made = make_dirs(&self.layout, id, limits, &mut dirs);
         let mut group = BoxCgroup {
