@@ -44,6 +44,7 @@ const SHIPPED: &[Shipped] = &[
     Shipped { from: "packaging/systemd", ending: "timer", to: "lib/systemd/system", mode: 0o644 },
     Shipped { from: "packaging/systemd", ending: "slice", to: "lib/systemd/system", mode: 0o644 },
     Shipped { from: "packaging/sysusers.d", ending: "conf", to: "lib/sysusers.d", mode: 0o644 },
+    Shipped { from: "packaging/catalog", ending: "catalog", to: "lib/systemd/catalog", mode: 0o644 },
     Shipped { from: "packaging/grafana", ending: "json", to: "share/rustbox/grafana", mode: 0o644 },
     Shipped { from: "packaging/tmpfiles.d", ending: "conf", to: "lib/tmpfiles.d", mode: 0o644 },
     Shipped { from: "packaging/prometheus", ending: "yml", to: "share/rustbox/prometheus", mode: 0o644 },
@@ -65,7 +66,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         directory(path.parent().unwrap_or(&prefix), "")?;
         replace(&path, |target| fs::write(target, &script))?;
     }
-    let paths = Replacement { written: PACKAGED_BIN, now: format!("{}/bin/", arguments.prefix.display()) };
+    let paths = Replacement { written: PACKAGED, now: format!("{}/", arguments.prefix.display()) };
     for shipped in SHIPPED {
         copy_shipped(&workspace.root, &prefix, shipped, &paths)?;
     }
@@ -73,8 +74,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Where the units and scripts say that the program is.
-const PACKAGED_BIN: &str = "/usr/local/bin/";
+/// Where units, scripts and catalogue say that everything is.
+const PACKAGED: &str = "/usr/local/";
 
 /// A path in a text, and what stands for it under another prefix.
 struct Replacement {
@@ -144,7 +145,7 @@ mod tests {
     fn what_is_shipped_is_there_runs_and_names_the_program_where_it_is() -> Result<()> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let package = std::env::temp_dir().join(format!("rustbox-install-{}", std::process::id()));
-        let paths = Replacement { written: PACKAGED_BIN, now: "/opt/rustbox/bin/".to_owned() };
+        let paths = Replacement { written: PACKAGED, now: "/opt/rustbox/".to_owned() };
         for shipped in SHIPPED {
             copy_shipped(&root, &package, shipped, &paths)?;
         }
@@ -153,7 +154,7 @@ mod tests {
         let mode = fs::metadata(&script)?.permissions().mode();
         fs::remove_dir_all(&package)?;
         assert!(unit.contains("ExecStart=/opt/rustbox/bin/rustbox health --recover"), "{unit}");
-        assert!(!unit.contains(PACKAGED_BIN), "{unit}");
+        assert!(!unit.contains(PACKAGED), "{unit}");
         assert_eq!(mode & 0o777, 0o755);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::workspace::Workspace;
 use crate::{apt, command, install};
@@ -24,6 +24,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let prefix = destdir.join("usr/local");
     scripts(&prefix)?;
     units(&destdir, &prefix)?;
+    catalogue(&destdir, &prefix)?;
     completions(&prefix)?;
     manuals(&prefix)?;
     prometheus(workspace, &prefix)
@@ -58,6 +59,37 @@ fn units(destdir: &Path, prefix: &Path) -> Result<()> {
         }
     }
     println!("{} units are accepted by systemd", units.len());
+    Ok(())
+}
+
+/// As `journalctl --update-catalog` takes it, and every entry with a page that is installed.
+fn catalogue(destdir: &Path, prefix: &Path) -> Result<()> {
+    let [catalogue] =
+        files(&prefix.join("lib/systemd/catalog"), "catalog")?.try_into().map_err(|_| anyhow!("one catalogue"))?;
+    let text = fs::read_to_string(&catalogue).with_context(|| format!("read {}", catalogue.display()))?;
+    // The journal looks in one place only, and writes its database there.
+    let looked = destdir.join("catalogue");
+    for directory in ["usr/lib/systemd/catalog", "var/lib/systemd/catalog"] {
+        fs::create_dir_all(looked.join(directory)).with_context(|| format!("create {directory}"))?;
+    }
+    fs::copy(&catalogue, looked.join("usr/lib/systemd/catalog/rustbox.catalog")).context("copy the catalogue")?;
+    let journal = || {
+        let mut journalctl = Command::new("journalctl");
+        journalctl.arg("--root").arg(&looked);
+        journalctl
+    };
+    command::run(journal().arg("--update-catalog"))?;
+    let listed = command::output(journal().arg("--list-catalog"))?;
+    let entries = text.lines().filter(|line| line.starts_with("-- ")).count();
+    if listed.lines().count() != entries || entries == 0 {
+        bail!("{entries} entries in the catalogue, and journalctl lists {listed}");
+    }
+    for page in text.lines().filter_map(|line| line.strip_prefix("Documentation: file:///usr/local/")) {
+        if !prefix.join(page).is_file() {
+            bail!("the catalogue names {page}, which is not installed");
+        }
+    }
+    println!("{entries} entries of the message catalogue are listed by journalctl");
     Ok(())
 }
 

@@ -135,6 +135,22 @@ pub enum Refusal {
     Unknown(String),
 }
 
+/// The literals of a worker's log events, each with what identifies it in the journal (`journalctl MESSAGE_ID=...`): fixed for
+/// ever, and explained in the message catalogue.
+pub const LOG_EVENTS: [(&str, &str); 5] = [
+    ("containment_violation", "4f1d5f2bc0a94ad5a61f0f6f7e0c1b01"),
+    ("worker_quarantined", "4f1d5f2bc0a94ad5a61f0f6f7e0c1b02"),
+    ("cleanup_failure", "4f1d5f2bc0a94ad5a61f0f6f7e0c1b03"),
+    ("baseline_equivalence_failed", "4f1d5f2bc0a94ad5a61f0f6f7e0c1b04"),
+    ("resource_exhaustion", "4f1d5f2bc0a94ad5a61f0f6f7e0c1b05"),
+];
+
+/// What identifies a log event in the journal.
+pub(crate) fn event_id(literal: &str) -> &'static str {
+    debug_assert!(LOG_EVENTS.iter().any(|(name, _)| *name == literal), "{literal} is in no list");
+    LOG_EVENTS.iter().find(|(name, _)| *name == literal).map_or("", |(_, id)| id)
+}
+
 /// What follows from an event, besides the new state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {

@@ -37,7 +37,7 @@ mod store;
 pub use clean::{Cleanliness, Left, Survey, survey};
 pub use counters::{Counters, Delta, Totals};
 pub use error::Error;
-pub use event::{Cleanup, Count, Effect, Event, Force, RecoveryOutcome, Refusal, Sighting};
+pub use event::{Cleanup, Count, Effect, Event, Force, LOG_EVENTS, RecoveryOutcome, Refusal, Sighting};
 pub use exposition::{Exposition, WorkerFacts, expose};
 pub use gate::{Admission, Refused, admit};
 pub use history::{Entry, History, What};

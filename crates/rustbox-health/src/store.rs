@@ -13,7 +13,7 @@ use rustix::process::getuid;
 use crate::counters::{Counters, Delta};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::event::{Effect, Event, Refusal};
+use crate::event::{Effect, Event, Refusal, event_id};
 use crate::history::{self, Entry, History};
 use crate::moment::Moment;
 use crate::seal::{seal, unseal};
@@ -207,7 +207,8 @@ impl Store {
         }
         self.counters.add(&delta)?;
         for (event, detail) in &updated.warnings {
-            tracing::error!(event, detail, escalate = after.escalate(), "{event}");
+            let escalate = after.escalate();
+            tracing::error!(MESSAGE_ID = event_id(event), event, detail, escalate, "{event}: {detail}");
         }
         updated.state = after;
         Ok(updated)

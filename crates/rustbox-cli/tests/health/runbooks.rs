@@ -54,6 +54,15 @@ fn every_command_of_a_runbook_exists_with_its_flags() {
 }
 
 #[test]
+fn every_log_event_is_explained_in_the_message_catalogue() {
+    let catalogue = std::fs::read_to_string(below_root("packaging/catalog/rustbox.catalog")).unwrap();
+    let ids = rustbox_core::FindingKind::ALL.into_iter().map(rustbox_audit::message_id);
+    let ids: BTreeSet<&str> = ids.chain(rustbox_health::LOG_EVENTS.into_iter().map(|(_, id)| id)).collect();
+    let explained: BTreeSet<&str> = catalogue.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+    assert_eq!(explained, ids);
+}
+
+#[test]
 fn every_script_of_a_runbook_is_shipped_and_every_page_is_linked() {
     let scripts: BTreeSet<String> = std::fs::read_dir(below_root("packaging/scripts"))
         .unwrap()
