@@ -83,11 +83,13 @@ fn run_job(workspace: &Workspace, job: &Job, limit: Duration) -> Result<u8> {
 }
 
 /// Tests that the guest does not run unless they are named, and why.
-const LEFT_OUT: [(&str, &str); 5] = [
+const LEFT_OUT: [(&str, &str); 7] = [
     ("adversarial_security_test", "it runs programs of a whole Debian, and the guest has busybox"),
     ("bad_input_test", "nothing in it depends on the kernel"),
     ("fault_sweep_test", "it takes minutes on an emulated CPU"),
+    ("failure_matrix_test", "it waits for our own time limits, and nothing in it depends on the kernel"),
     ("hostile_start_test", "it runs programs of a whole Debian, and the guest has busybox"),
+    ("recovery_kill_test", "it takes minutes on an emulated CPU"),
     ("runtimes_test", "the guest has no compilers"),
 ];
 
