@@ -1,11 +1,13 @@
-/* Forks ("fork") or allocates ("memory") as its very first act, before even asking where it is: what is
- * born or touched before the process sits in its cgroup is never accounted. The children hold until the
- * harness, which reads their cgroup from the host, closes standard input. */
+/* Forks ("fork"), allocates ("memory") or executes ("exec") as its very first act, before even asking where it
+ * is: what is born, touched or started before the process sits in its cgroup is never accounted. All of them
+ * hold until the harness, which reads their cgroup from the host, closes standard input. */
 #include "attack.h"
 #include <sys/mman.h>
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "exec") == 0)
+        execl("/proc/self/exe", argv[0], "fork", NULL);
     int is_memory = argc > 1 && strcmp(argv[1], "memory") == 0;
     char *memory = NULL;
     size_t bytes = (size_t)8 << 20;

@@ -52,6 +52,12 @@ impl Pen {
         Self { flags: Vec::new(), command, stdin: Stdio::null() }
     }
 
+    /// A pen for another sandbox, which starts the payload that `--file` names.
+    #[must_use]
+    pub fn command(words: Vec<String>) -> Self {
+        Self { flags: Vec::new(), command: words, stdin: Stdio::null() }
+    }
+
     /// Lets it run as root, in a mount namespace of its own, so that what it mounts is not the host's.
     #[must_use]
     pub fn as_root(self) -> Self {

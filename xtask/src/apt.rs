@@ -17,43 +17,83 @@ pub(crate) fn ensure_program(program: &str, package: &str) -> Result<()> {
     let mut install = Command::new("apt-get");
     install.args(["install", "--yes", "--quiet", "--no-install-recommends", package]);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    with_lists(|| command::run(&mut install))
+    Source::ours().with_lists(|| command::run(&mut install))
 }
 
-/// Downloads a package and unpacks it below `directory/unpacked`; nothing is installed.
-pub(crate) fn unpack(package: &str, directory: &Path) -> Result<()> {
-    println!("downloading Debian's {package}");
-    fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-    remove_archives(directory, package)?;
-    let mut download = Command::new("apt-get");
-    download.args(["download", "--quiet", "--option=APT::Sandbox::User=root", package]).current_dir(directory);
-    with_lists(|| command::run(&mut download))?;
-    let archives = archives(directory, package)?;
-    let [archive] = archives.as_slice() else { bail!("apt-get download {package} left {} archives", archives.len()) };
-    command::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(directory.join("unpacked")))?;
-    remove_archives(directory, package)
+/// Where packages come from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    options: Vec<String>,
 }
 
-/// The package that an empty package of Debian's stands for: the newest kernel, say.
-pub(crate) fn real_package(package: &str, prefix: &str) -> Result<String> {
-    let mut found = None;
-    with_lists(|| {
-        let listed = command::output(Command::new("apt-cache").args(["depends", "--important", package]))?;
-        let names = listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-        found = names.into_iter().find(|name| name.starts_with(prefix)).map(str::to_owned);
-        if found.is_none() { bail!("{package} depends on nothing called {prefix}*") } else { Ok(()) }
-    })?;
-    found.with_context(|| format!("what {package} stands for"))
-}
-
-/// Tries; when that fails, fetches the package lists and tries once more.
-fn with_lists(mut action: impl FnMut() -> Result<()>) -> Result<()> {
-    if action().is_ok() {
-        return Ok(());
+impl Source {
+    /// What this machine is set up with.
+    pub(crate) fn ours() -> Self {
+        Self { options: Vec::new() }
     }
-    println!("the package lists may be old: apt-get update");
-    command::run(Command::new("apt-get").args(["update", "--quiet"]))?;
-    action()
+
+    /// The backports of Debian's release, with lists of their own below `directory`: what this machine is set up with does not change.
+    pub(crate) fn backports(directory: &Path) -> Result<Self> {
+        let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
+        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+        let codename = codename.context("find VERSION_CODENAME in /etc/os-release")?;
+        let partial = directory.join("lists/partial");
+        fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
+        let list = directory.join("sources.list");
+        let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        let text = format!("deb [signed-by={key}] http://deb.debian.org/debian {codename}-backports main\n");
+        fs::write(&list, text).with_context(|| format!("write {}", list.display()))?;
+        let option = |name: &str, value: &Path| format!("--option={name}={}", value.display());
+        Ok(Self {
+            options: vec![
+                option("Dir::Etc::SourceList", &list),
+                option("Dir::Etc::SourceParts", Path::new("/dev/null")),
+                option("Dir::State::Lists", &directory.join("lists")),
+                option("Dir::Cache::pkgcache", Path::new("")),
+                option("Dir::Cache::srcpkgcache", Path::new("")),
+            ],
+        })
+    }
+
+    /// Downloads a package and unpacks it below `directory/unpacked`; nothing is installed.
+    pub(crate) fn unpack(&self, package: &str, directory: &Path) -> Result<()> {
+        println!("downloading Debian's {package}");
+        fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+        remove_archives(directory, package)?;
+        let mut download = Command::new("apt-get");
+        download.args(["download", "--quiet", "--option=APT::Sandbox::User=root"]).args(&self.options).arg(package);
+        download.current_dir(directory);
+        self.with_lists(|| command::run(&mut download))?;
+        let archives = archives(directory, package)?;
+        let [archive] = archives.as_slice() else {
+            bail!("apt-get download {package} left {} archives", archives.len())
+        };
+        command::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(directory.join("unpacked")))?;
+        remove_archives(directory, package)
+    }
+
+    /// The package that an empty package of Debian's stands for: the newest kernel, say.
+    pub(crate) fn real_package(&self, package: &str, prefix: &str) -> Result<String> {
+        let mut found = None;
+        self.with_lists(|| {
+            let mut depends = Command::new("apt-cache");
+            let listed = command::output(depends.args(&self.options).args(["depends", "--important", package]))?;
+            let names = listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+            found = names.into_iter().find(|name| name.starts_with(prefix)).map(str::to_owned);
+            if found.is_none() { bail!("{package} depends on nothing called {prefix}*") } else { Ok(()) }
+        })?;
+        found.with_context(|| format!("what {package} stands for"))
+    }
+
+    /// Tries; when that fails, fetches the package lists and tries once more.
+    fn with_lists(&self, mut action: impl FnMut() -> Result<()>) -> Result<()> {
+        if action().is_ok() {
+            return Ok(());
+        }
+        println!("the package lists may be old: apt-get update");
+        command::run(Command::new("apt-get").args(["update", "--quiet"]).args(&self.options))?;
+        action()
+    }
 }
 
 fn archives(directory: &Path, package: &str) -> Result<Vec<std::path::PathBuf>> {

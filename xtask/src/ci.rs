@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{command, deny, deps, elf, gameday, packaging, payloads, readme, vm};
+use crate::{command, deny, deps, elf, gameday, packaging, payloads, proof, readme, vm};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(Debug, Args)]
@@ -48,6 +48,7 @@ const STEPS: &[Step] = &[
     Step { name: "payloads", what: "the hostile programs compile", run: payloads::build },
     Step { name: "test", what: readme::TEST_COMMAND, run: test },
     Step { name: "vm", what: "the containment tests on cgroup v2 alone, in a virtual machine", run: vm::run_tests },
+    Step { name: "proof", what: "every attack with its control, here and on cgroup v2 alone", run: proof::run_quick },
 ];
 
 /// Runs the steps, and stops at the first that fails.
@@ -86,7 +87,12 @@ fn doc(workspace: &Workspace) -> Result<()> {
 }
 
 fn test(workspace: &Workspace) -> Result<()> {
-    command::run(&mut workspace.cargo(["test", "--workspace"]))
+    let mut test = workspace.cargo(["test", "--workspace"]);
+    if std::env::var_os("RUSTBOX_ATTACKS_BY_PROOF").is_some_and(|v| v == "1") {
+        // The step `proof` runs the same programs with their full numbers.
+        test.env("RUSTBOX_RACE_SPAWNS", "50");
+    }
+    command::run(&mut test)
 }
 
 #[cfg(test)]

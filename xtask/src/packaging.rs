@@ -234,7 +234,7 @@ fn promtool(workspace: &Workspace) -> Result<PathBuf> {
     let directory = workspace.target.join("promtool");
     let program = directory.join("unpacked/usr/bin/promtool");
     if !program.exists() {
-        apt::unpack("prometheus", &directory)?;
+        apt::Source::ours().unpack("prometheus", &directory)?;
     }
     Ok(program)
 }

@@ -32,7 +32,7 @@ pub(crate) struct Workspace {
 }
 
 /// A program that cargo built.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Executable {
     /// Name of the target: of the binary, of the integration test, or of the library whose unit tests these are.
     pub(crate) name: String,

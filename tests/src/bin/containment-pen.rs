@@ -1,6 +1,6 @@
 //! Runs one payload without a box, under a ceiling, and leaves nothing of it: the control of a test.
 //!
-//! `containment-pen NAME [--root] [--uid N] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]`
+//! `containment-pen NAME [--root] [--uid N] [--deadline-ms N] [--pids N] [--memory BYTES] [--mark] [--file PAYLOAD] -- PROGRAM [ARG...]`
 //!
 //! Theory of operation: this process makes a cgroup in every hierarchy, becomes the reaper of orphans,
 //! walks into the cgroup, spawns the payload there (so that it is born inside), and walks out again. When
@@ -16,10 +16,13 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use rustbox_tests::{CgroupLayout, PenReport, PenSurvivor, PidFd, SeenProcess, wait_until};
-use rustix::process::{Signal, WaitOptions};
+use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
 
 /// An ordinary user outside the range of the boxes.
 const UID: u32 = 79_999;
+
+/// The resource limit that tells a payload that it is in another sandbox and may attack: `TARGET_MARK` in `attack.h`.
+const TARGET_MARK: u64 = 7_366_004;
 
 /// What the payload gives way to.
 const PAYLOAD_NICE: i32 = 10;
@@ -31,6 +34,8 @@ struct Arguments {
     deadline: Duration,
     pids: u32,
     memory: u64,
+    mark: bool,
+    file: Option<PathBuf>,
     command: Vec<String>,
 }
 
@@ -43,6 +48,8 @@ fn arguments() -> Option<Arguments> {
         deadline: Duration::from_secs(10),
         pids: 64,
         memory: 256 << 20,
+        mark: false,
+        file: None,
         command: Vec::new(),
     };
     loop {
@@ -52,6 +59,8 @@ fn arguments() -> Option<Arguments> {
             "--deadline-ms" => found.deadline = Duration::from_millis(words.next()?.parse().ok()?),
             "--pids" => found.pids = words.next()?.parse().ok()?,
             "--memory" => found.memory = words.next()?.parse().ok()?,
+            "--mark" => found.mark = true,
+            "--file" => found.file = Some(words.next()?.into()),
             "--" => break,
             _ => return None,
         }
@@ -63,7 +72,7 @@ fn arguments() -> Option<Arguments> {
 fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
         eprintln!(
-            "usage: containment-pen NAME [--root] [--uid N] [--deadline-ms N] [--pids N] [--memory BYTES] -- PROGRAM [ARG...]"
+            "usage: containment-pen NAME [--root] [--uid N] [--deadline-ms N] [--pids N] [--memory BYTES] [--mark] [--file PAYLOAD] -- PROGRAM [ARG...]"
         );
         return ExitCode::from(125);
     };
@@ -84,12 +93,24 @@ fn run(arguments: &Arguments) -> PenReport {
     // A copy where an ordinary user can execute it: the source tree may be in a private directory.
     let shelf = PathBuf::from("/var/lib").join(&arguments.name);
     std::fs::create_dir(&shelf).expect("make a directory in /var/lib");
-    let given = PathBuf::from(&arguments.command[0]);
-    let program = shelf.join(given.file_name().expect("a program"));
-    std::fs::copy(&given, &program).expect("copy the payload");
+    let mut words = arguments.command.clone();
+    let given = arguments.file.clone().unwrap_or_else(|| PathBuf::from(&words[0]));
+    let copy = shelf.join(given.file_name().expect("a program"));
+    std::fs::copy(&given, &copy).expect("copy the payload");
     std::fs::set_permissions(&shelf, Permissions::from_mode(0o755)).expect("open the directory");
-    let mut command = Command::new(&program);
-    command.args(&arguments.command[1..]).env("CONTAIN_PEN", &arguments.name);
+    if arguments.file.is_some() {
+        // Another sandbox is the program, and the payload is for it to start.
+        let place = shelf.display().to_string();
+        words.iter_mut().for_each(|word| *word = word.replace("{shelf}", &place));
+    } else {
+        words[0] = copy.display().to_string();
+    }
+    if arguments.mark {
+        let limit = Rlimit { current: Some(TARGET_MARK), maximum: Some(TARGET_MARK) };
+        rustix::process::setrlimit(Resource::Msgqueue, limit).expect("set the mark");
+    }
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("CONTAIN_PEN", &arguments.name);
     if !arguments.root {
         command.uid(arguments.uid).gid(arguments.uid);
     }

@@ -10,7 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use rustbox_tests::proof::{HostRun, Plan, Proof, part_programs, proof_schema, run_host};
+use rustbox_tests::proof::{
+    HostRun, Plan, Proof, Target, html, junit, markdown_table, part_programs, proof_schema, run_host, statement,
+    summary,
+};
 
 /// The proof of containment, one host at a time.
 #[derive(Debug, Parser)]
@@ -29,6 +32,8 @@ enum Verb {
     Schema,
     /// Print the table of all attacks as Markdown.
     Table,
+    /// Print the names of the test programs of the parts.
+    Programs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +56,9 @@ struct RunArguments {
     /// A test program for the parts, as NAME=PATH.
     #[arg(long = "program")]
     programs: Vec<String>,
+    /// An adapter of `tests/targets`: another sandbox is attacked instead of rustbox.
+    #[arg(long)]
+    target: Option<PathBuf>,
     /// Name of the file, without its ending.
     #[arg(long, default_value = "run-host")]
     name: String,
@@ -82,8 +90,12 @@ fn main() -> Result<ExitCode> {
             print!("{}", proof_schema());
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Programs => {
+            part_programs().iter().for_each(|program| println!("{}", program.test));
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Table => {
-            print!("{}", rustbox_tests::proof::markdown_table());
+            print!("{}", markdown_table());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -107,6 +119,7 @@ fn run(arguments: &RunArguments) -> Result<ExitCode> {
         programs,
         full: arguments.full,
         jobs: arguments.jobs.max(1),
+        target: arguments.target.as_deref().map(Target::read).transpose().map_err(anyhow::Error::msg)?,
     };
     let run = run_host(&plan, &mut |line| {
         let mut out = std::io::stdout();
@@ -138,11 +151,18 @@ fn report(arguments: &ReportArguments) -> Result<ExitCode> {
         runs.push(serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))?);
     }
     let proof = Proof::of(runs, &arguments.commit, if arguments.full { "full" } else { "quick" });
-    let files: [(&str, String); 1] = [("report.json", serde_json::to_string_pretty(&proof)? + "\n")];
+    let json = serde_json::to_string_pretty(&proof)? + "\n";
+    let statement = serde_json::to_string_pretty(&statement(&proof, &json))? + "\n";
+    let files = [
+        ("report.html", html(&proof)),
+        ("junit.xml", junit(&proof)),
+        ("statement.json", statement),
+        ("report.json", json),
+    ];
     for (name, text) in files {
         let path = arguments.out.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
-    print!("{}", rustbox_tests::proof::summary(&proof));
+    print!("{}", summary(&proof));
     Ok(if proof.proved { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -65,9 +65,7 @@ pub(super) fn make_or_skip(payload: &Payload, case: &Case, extra: &Extra) -> Att
 }
 
 fn make_both(payload: &Payload, case: &Case, extra: &Extra, attack: &mut Attack) {
-    // A number of its own: several labs of one process are open at the same time.
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let lab = Lab::open(&format!("proof{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    let lab = Lab::open(&format!("proof{}", next_number()));
     let command = lab.a_box().global(&extra.global);
     let offered = Offered::make(&case.with, &payload.name, &lab, command.box_id());
     let seen = in_a_box(&lab, command, payload, case, &offered, extra);
@@ -82,6 +80,12 @@ fn make_both(payload: &Payload, case: &Case, extra: &Extra, attack: &mut Attack)
     let control = in_the_control(&lab, payload, case, &offered, extra);
     attack.control_objections = judge_control(&case.control, &control);
     attack.control_seen = tell_control(&control);
+}
+
+/// A number of its own for each lab: several of one process are open at the same time.
+pub(super) fn next_number() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn in_a_box(
@@ -181,6 +185,9 @@ pub(super) fn cut(line: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(MOST).collect()
 }
 
+/// Set by `.ci/run`, where `cargo xtask proof` makes every attack of the table in a step of its own.
+const ELSEWHERE: &str = "RUSTBOX_ATTACKS_BY_PROOF";
+
 /// Asserts that every case of a payload holds, and that each control succeeds.
 ///
 /// # Panics
@@ -188,6 +195,10 @@ pub(super) fn cut(line: &str) -> String {
 pub fn assert_holds(name: &str) {
     let table = super::table::payload_table();
     let payload = table.iter().find(|p| p.name == name).unwrap_or_else(|| panic!("{name} is not in the table"));
+    if std::env::var_os(ELSEWHERE).is_some_and(|v| v == "1") {
+        eprintln!("{name}: made by the proof");
+        return;
+    }
     for case in &payload.case {
         let attack = make_or_skip(payload, case, &Extra::default());
         if attack.outcome == Outcome::Skipped {

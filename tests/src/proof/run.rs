@@ -9,6 +9,7 @@ use super::part::Part;
 use super::parts::{PartProgram, run_program};
 use super::report::{Attack, HostRun};
 use super::table::{Case, Payload, payload_table};
+use super::target::Target;
 use crate::host::CgroupLayout;
 use crate::skip::in_guest;
 
@@ -27,6 +28,8 @@ pub struct Plan {
     pub full: bool,
     /// Attacks at the same time.
     pub jobs: usize,
+    /// Another sandbox than rustbox.
+    pub target: Option<Target>,
 }
 
 /// Where lines go: the terminal of whoever runs this.
@@ -52,7 +55,7 @@ pub fn run_host(plan: &Plan, tell: Tell<'_>) -> HostRun {
     let host = before.compare(&binary);
     let mut run = HostRun {
         shape: shape(plan.backend.as_deref()),
-        target: "rustbox".to_owned(),
+        target: plan.target.as_ref().map_or_else(|| "rustbox".to_owned(), |target| target.name.clone()),
         kernel: read_line("/proc/sys/kernel/osrelease"),
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         binary_sha256: std::fs::read(&binary).map(|bytes| hex(&bytes)).unwrap_or_default(),
@@ -91,7 +94,10 @@ fn attack_all(cases: &[(&Payload, &Case)], plan: &Plan, progress: &mut Progress<
             let (queue, results, extra) = (queue.clone(), results.clone(), &extra);
             scope.spawn(move || {
                 for (number, payload, case) in queue {
-                    let made = attack::make_or_skip(payload, case, extra);
+                    let made = match &plan.target {
+                        None => attack::make_or_skip(payload, case, extra),
+                        Some(target) => target.make(payload, case),
+                    };
                     if results.send((number, made)).is_err() {
                         break;
                     }

@@ -21,16 +21,31 @@ impl Drop for Machine {
     }
 }
 
-/// Boots, and returns the code of the guest's job.
-pub(super) fn run(kernel: &Kernel, image: &Image, limit: Duration) -> Result<u8> {
+/// How the guest's job ended.
+#[derive(Debug)]
+pub(super) struct End {
+    /// Its exit code.
+    pub(super) code: u8,
+    /// What it told us behind the word of [`told`].
+    pub(super) told: String,
+}
+
+/// The word before each `|piece|` of what the guest's job tells us, and which is not for the terminal.
+pub(super) fn told(marker: &str) -> String {
+    format!("{marker}+")
+}
+
+/// Boots, and returns how the guest's job ended.
+pub(super) fn run(kernel: &Kernel, image: &Image, limit: Duration) -> Result<End> {
     println!("booting the virtual machine, for {} s at most", limit.as_secs());
     let started = Instant::now();
     let mut machine = Machine(qemu(kernel, image).spawn().context("start qemu-system-x86_64")?);
     let console = machine.0.stdout.take().context("the console of QEMU is a pipe")?;
-    let code = watch(&lines(console), &image.marker, started + limit, &mut std::io::stdout())?;
+    let mut told = String::new();
+    let code = watch(&lines(console), &image.marker, started + limit, &mut std::io::stdout(), &mut told)?;
     let Some(code) = code else { bail!("the guest ended without a result") };
     println!("the guest's job exited with {code} after {:.1} s", started.elapsed().as_secs_f64());
-    Ok(code)
+    Ok(End { code, told })
 }
 
 fn qemu(kernel: &Kernel, image: &Image) -> Command {
@@ -60,8 +75,15 @@ fn lines(console: ChildStdout) -> Receiver<Vec<u8>> {
 }
 
 /// Passes lines on until the console is closed; fails at the deadline.
-fn watch(lines: &Receiver<Vec<u8>>, marker: &str, deadline: Instant, out: &mut impl Write) -> Result<Option<u8>> {
+fn watch(
+    lines: &Receiver<Vec<u8>>,
+    marker: &str,
+    deadline: Instant,
+    out: &mut impl Write,
+    kept: &mut String,
+) -> Result<Option<u8>> {
     let mut code = None;
+    let word = told(marker);
     loop {
         let line = match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => line,
@@ -69,6 +91,10 @@ fn watch(lines: &Receiver<Vec<u8>>, marker: &str, deadline: Instant, out: &mut i
             Err(RecvTimeoutError::Timeout) => bail!("the guest was ended: its time was up"),
         };
         let text = String::from_utf8_lossy(&line);
+        if let Some(piece) = text.strip_prefix(&word) {
+            kept.push_str(piece.trim_end().trim_matches('|'));
+            continue;
+        }
         match text.trim_end().strip_prefix(marker) {
             Some(number) => code = number.trim().parse().ok(),
             None => writeln!(out, "{}", text.trim_end_matches('\r')).context("pass on the guest's console")?,
@@ -86,7 +112,7 @@ mod tests {
             sender.send(line.as_bytes().to_vec())?;
         }
         drop(sender);
-        watch(&receiver, "marker", Instant::now() + Duration::from_secs(5), &mut Vec::new())
+        watch(&receiver, "marker", Instant::now() + Duration::from_secs(5), &mut Vec::new(), &mut String::new())
     }
 
     #[test]
@@ -98,8 +124,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_guest_tells_us_is_put_together_again() -> Result<()> {
+        let (sender, receiver) = mpsc::channel();
+        for line in ["marker+|{\"a\": |\r", "seen", "marker+|1}|", "marker 0"] {
+            sender.send(line.as_bytes().to_vec())?;
+        }
+        drop(sender);
+        let (mut out, mut kept) = (Vec::new(), String::new());
+        let code = watch(&receiver, "marker", Instant::now() + Duration::from_secs(5), &mut out, &mut kept)?;
+        assert_eq!((code, kept.as_str(), out.as_slice()), (Some(0), "{\"a\": 1}", b"seen\n".as_slice()));
+        Ok(())
+    }
+
+    #[test]
     fn a_guest_that_does_not_end_is_a_failure() {
         let (_open, receiver) = mpsc::channel();
-        assert!(watch(&receiver, "marker", Instant::now(), &mut Vec::new()).is_err());
+        assert!(watch(&receiver, "marker", Instant::now(), &mut Vec::new(), &mut String::new()).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::cpio::{Archive, Node};
-use super::{Job, kernel};
+use super::{Job, boot, kernel};
 use crate::workspace::{Executable, Role};
 use crate::{command, payloads};
 
@@ -34,6 +34,10 @@ const LINKS: &[(&str, &str)] = &[("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib"
 /// The one program of busybox's that it cannot stand in for.
 const CAT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/vm/cat.c");
 
+/// Where the guest has the programs of the proof.
+const PROOF: &str = "/guest/debug/containment-proof";
+const PEN: &str = "/guest/debug/containment-pen";
+
 /// Where the guest has the rustbox that must fail.
 const PLANTED: &str = "guest/rustbox-planted";
 
@@ -42,6 +46,7 @@ const PLANTED: &str = "guest/rustbox-planted";
 const VARIABLES: &[(&str, Option<&str>)] = &[
     ("CI", None),
     ("RUSTBOX_CI", None),
+    ("RUSTBOX_ATTACKS_BY_PROOF", None),
     ("RUSTBOX_SEED", None),
     ("RUSTBOX_KILLS", Some("150")),
     ("RUSTBOX_RACE_SPAWNS", Some("100")),
@@ -64,7 +69,8 @@ pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, attacks: &[Path
     }
     archive.add("guest/environment", Node::Text(environment().into_bytes()));
     archive.add("guest/job", Node::Text(script(job, &marker).into_bytes()));
-    if let Job::Tests { programs, planted } = job {
+    let planted = if let Job::Tests { planted, .. } = job { planted.as_ref() } else { None };
+    if let Job::Tests { programs, .. } | Job::Proof { programs, .. } = job {
         let mut add = |guest: &str, host: &Path| -> Result<()> {
             archive.add(guest, Node::Copy(stripped(directory, host, guest)?));
             Ok(())
@@ -134,6 +140,11 @@ fn script(job: &Job, marker: &str) -> String {
             }
             text.push_str(&format!("echo {marker} $failed\n"));
             text
+        }
+        Job::Proof { arguments, .. } => {
+            let fixed = ["run", "--out", "/root/proof", "--jobs", "2", "--print-behind", &boot::told(marker)];
+            let words: Vec<_> = fixed.into_iter().chain(arguments.iter().map(String::as_str)).map(quoted).collect();
+            format!("export RUSTBOX_PEN={PEN}\n{PROOF} {}\necho {marker} $?\n", words.join(" "))
         }
     }
 }

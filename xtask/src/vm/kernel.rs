@@ -34,6 +34,15 @@ const NEEDED: &[&str] = &[
     "BINFMT_SCRIPT",
 ];
 
+/// Which of Debian's kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The one of the release.
+    Stable,
+    /// The one of its backports, from Debian's own server, without a change to this machine's sources.
+    Backports,
+}
+
 /// What the guest boots from.
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -42,11 +51,18 @@ pub(super) struct Kernel {
 }
 
 /// The kernel below `directory`, fetched if it is not there yet.
-pub(super) fn fetch(directory: &Path) -> Result<Kernel> {
-    let image = directory.join("vmlinuz");
+pub(super) fn fetch(directory: &Path, choice: Choice) -> Result<Kernel> {
+    let image = directory.join(match choice {
+        Choice::Stable => "vmlinuz",
+        Choice::Backports => "vmlinuz-backports",
+    });
     if !image.is_file() {
-        let package = apt::real_package(KERNEL_PACKAGE, "linux-image-")?;
-        apt::unpack(&package, directory)?;
+        let source = match choice {
+            Choice::Stable => apt::Source::ours(),
+            Choice::Backports => apt::Source::backports(&directory.join("backports"))?,
+        };
+        let package = source.real_package(KERNEL_PACKAGE, "linux-image-")?;
+        source.unpack(&package, directory)?;
         let boot = directory.join("unpacked/boot");
         check_configuration(&find(&boot, "config-")?)?;
         move_file(&find(&boot, "vmlinuz-")?, &image)?;
@@ -59,7 +75,7 @@ pub(super) fn fetch(directory: &Path) -> Result<Kernel> {
 pub(super) fn busybox(directory: &Path) -> Result<PathBuf> {
     let program = directory.join("busybox");
     if !program.is_file() {
-        apt::unpack("busybox-static", directory)?;
+        apt::Source::ours().unpack("busybox-static", directory)?;
         move_file(&directory.join("unpacked/bin/busybox"), &program)?;
         clear(directory)?;
     }

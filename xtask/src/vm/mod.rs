@@ -12,7 +12,7 @@
 mod boot;
 mod cpio;
 mod image;
-mod kernel;
+pub(crate) mod kernel;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +26,9 @@ use crate::{apt, payloads};
 
 /// Without acceleration the guest is ten times slower than its host.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 900;
+
+/// For the whole battery, on an emulated CPU that others may be using too.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Arguments of `cargo xtask vm`.
 #[derive(Debug, Args)]
@@ -53,6 +56,13 @@ enum Job {
     },
     /// Run this command.
     Command(Vec<String>),
+    /// Make the attacks of the proof, and print the result behind a word.
+    Proof {
+        /// The program that makes them, and the pen.
+        programs: Vec<Executable>,
+        /// Further arguments.
+        arguments: Vec<String>,
+    },
 }
 
 /// Boots the machine, runs what the arguments ask for, and hands its exit code on.
@@ -61,34 +71,52 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         [] => tests(workspace, &arguments.tests)?,
         command => Job::Command(command.to_vec()),
     };
-    Ok(ExitCode::from(run_job(workspace, &job, Duration::from_secs(arguments.timeout))?))
+    let end = run_job(workspace, &job, Duration::from_secs(arguments.timeout), kernel::Choice::Stable)?;
+    Ok(ExitCode::from(end.code))
+}
+
+/// Makes the attacks of the proof in the guest; returns what `containment-proof run` wrote there.
+pub(crate) fn prove(
+    workspace: &Workspace,
+    programs: Vec<Executable>,
+    arguments: Vec<String>,
+    kernel: kernel::Choice,
+) -> Result<String> {
+    let job = Job::Proof { programs, arguments };
+    let end = run_job(workspace, &job, PROOF_TIMEOUT, kernel)?;
+    if end.told.is_empty() {
+        bail!("the guest told no result, and its job exited with {}", end.code);
+    }
+    Ok(end.told)
 }
 
 /// Runs every test of the guest, and fails if one fails.
 pub(crate) fn run_tests(workspace: &Workspace) -> Result<()> {
-    match run_job(workspace, &tests(workspace, &[])?, Duration::from_secs(DEFAULT_TIMEOUT_SECONDS))? {
+    let limit = Duration::from_secs(DEFAULT_TIMEOUT_SECONDS);
+    match run_job(workspace, &tests(workspace, &[])?, limit, kernel::Choice::Stable)?.code {
         0 => Ok(()),
         code => bail!("the tests in the guest ended with {code}"),
     }
 }
 
-fn run_job(workspace: &Workspace, job: &Job, limit: Duration) -> Result<u8> {
+fn run_job(workspace: &Workspace, job: &Job, limit: Duration, choice: kernel::Choice) -> Result<boot::End> {
     payloads::build(workspace)?;
     let rustbox = workspace.release_binary()?;
     apt::ensure_program("qemu-system-x86_64", "qemu-system-x86")?;
     let directory = workspace.target.join("vm");
-    let kernel = kernel::fetch(&directory)?;
+    let kernel = kernel::fetch(&directory, choice)?;
     let image = image::write(&directory, job, &rustbox, &payloads::built(workspace)?)?;
     boot::run(&kernel, &image, limit)
 }
 
 /// Tests that the guest does not run unless they are named, and why.
-const LEFT_OUT: [(&str, &str); 7] = [
+const LEFT_OUT: [(&str, &str); 8] = [
     ("adversarial_security_test", "it runs programs of a whole Debian, and the guest has busybox"),
     ("bad_input_test", "nothing in it depends on the kernel"),
     ("fault_sweep_test", "it takes minutes on an emulated CPU"),
     ("failure_matrix_test", "it waits for our own time limits, and nothing in it depends on the kernel"),
     ("hostile_start_test", "it runs programs of a whole Debian, and the guest has busybox"),
+    ("proof_report_test", "nothing in it depends on the kernel"),
     ("recovery_kill_test", "it takes minutes on an emulated CPU"),
     ("runtimes_test", "the guest has no compilers"),
 ];
@@ -123,7 +151,7 @@ fn tests(workspace: &Workspace, names: &[String]) -> Result<Job> {
 const KILL_TEST: &str = "supervisor_kill_test";
 
 /// The one that the tests build too when they run on the host.
-fn planted(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn planted(workspace: &Workspace) -> Result<PathBuf> {
     const NAME: &str = "rustbox-planted";
     let package = ["build", "--package", "rustbox-cli", "--bin", NAME, "--features", "planted-no-death-guard"];
     let built = workspace.build(package)?;
