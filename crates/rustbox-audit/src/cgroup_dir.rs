@@ -1,7 +1,7 @@
 //! Reading the boxes' own cgroup directories and paths.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -15,6 +15,11 @@ use crate::snapshot::{CgroupSeen, CgroupState, PathSeen};
 /// Levels of directories below a box's cgroup that are read. A payload has no cgroup file system, so there are none;
 /// what is deeper was made by an administrator, and its members keep their other marks.
 const DEPTH_MAX: usize = 8;
+
+/// Room for the members of an ordinary box.
+const READ_BYTES: usize = 16 << 10;
+/// A directory's own two names.
+const LINKS_WITHOUT_CHILDREN: u64 = 2;
 
 /// Looks at every cgroup directory of every box: who is in them now, without a look at the host.
 #[must_use]
@@ -33,29 +38,34 @@ pub fn read_cgroups(registry: &Registry) -> Vec<CgroupSeen> {
 
 /// Looks at one cgroup directory and those below it.
 pub(crate) fn read_cgroup_directory(directory: &Path) -> Reading<CgroupState> {
-    let mut state =
-        CgroupState { inode: fs::symlink_metadata(directory).map_err(unread)?.ino(), ..CgroupState::default() };
-    collect_members(directory, DEPTH_MAX, &mut state)?;
+    let inode = fs::symlink_metadata(directory).map_err(unread)?.ino();
+    let mut state = CgroupState { inode, ..CgroupState::default() };
+    collect_members(directory, DEPTH_MAX, &mut state, &mut Vec::with_capacity(READ_BYTES))?;
     state.members.sort_unstable();
     state.members.dedup();
     Ok(state)
 }
 
-fn collect_members(directory: &Path, depth: usize, state: &mut CgroupState) -> Reading<()> {
-    let text = fs::read(directory.join("cgroup.procs")).map_err(unread)?;
+fn collect_members(directory: &Path, depth: usize, state: &mut CgroupState, text: &mut Vec<u8>) -> Reading<()> {
+    text.clear();
+    // Into room that is there already: growing it from nothing takes several reads of what one would give.
+    let file = fs::File::open(directory.join("cgroup.procs")).map_err(unread)?;
+    (&file).read_to_end(text).map_err(unread)?;
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match number::<u32>(line).ok_or(Unread::MALFORMED)? {
             0 => state.foreign_members += 1,
             pid => state.members.push(pid),
         }
     }
-    if depth == 0 {
+    // The kernel counts a directory's subdirectories in its links (`kernfs_refresh_inode` in fs/kernfs/inode.c), which
+    // is cheaper than listing all the files that a cgroup has.
+    if depth == 0 || fs::symlink_metadata(directory).map_err(unread)?.nlink() == LINKS_WITHOUT_CHILDREN {
         return Ok(());
     }
     for entry in fs::read_dir(directory).map_err(unread)? {
         let entry = entry.map_err(unread)?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            match collect_members(&entry.path(), depth - 1, state) {
+            match collect_members(&entry.path(), depth - 1, state, text) {
                 Ok(()) | Err(Unread::Vanished) => {}
                 Err(why) => return Err(why),
             }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use rustbox_audit::{
     AuditOptions, BoxMarks, CgroupMark, Phase, PidNamespaceMark, ProcRoot, Proof, Verdict, audit_box,
@@ -57,10 +58,14 @@ impl Closed<'_> {
 
     /// Audits the box. A box of which nothing was ever made needs none.
     pub(crate) fn audit(&self, context: &Context<'_>) -> Audited {
+        let started = Instant::now();
         let marks = self.marks(context);
         // Without a PID namespace the init is pid 1 of nothing, and its end proves nothing.
         let init = self.init.as_ref().filter(|_| self.facts.pid_namespace.is_some()).map(AsFd::as_fd);
-        match audit_box(&marks, init, &mut ProcRoot::open_host, &AuditOptions::default()) {
+        let audit = audit_box(&marks, init, &mut ProcRoot::open_host, &AuditOptions::default());
+        let audit_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        tracing::debug!(box_id = %context.id, audit_ns, "audited its own box");
+        match audit {
             Ok(audit) => Audited {
                 doubts: doubts(audit.verdict),
                 proofs: audit.proofs.iter().map(proof_text).collect(),

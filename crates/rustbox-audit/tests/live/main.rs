@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustbox_audit::{
     Action, ActionOutcome, AuditOptions, Patience, Phase, PidNamespaceMark, ProcRoot, ProcSnapshot, Proof, Registry,
-    Response, Verdict, act, audit, audit_box,
+    Response, Verdict, act, audit, audit_box, read_cgroups,
 };
 use rustbox_core::{FindingKind, MarkKind, RootCause};
 
@@ -175,6 +175,36 @@ fn the_end_of_a_box_is_proved_without_looking_at_the_host() {
     assert!(proved.proofs.contains(&Proof::InitEnded) && proved.proofs.contains(&Proof::InitReaped), "{proved:#?}");
     println!("audit_box: {cost:?}, {:?}", proved.proofs);
     wait_for_end(&escaped);
+}
+
+// Whoever sits in a cgroup below the box's is in the box, and the box's own cgroups list him.
+#[test]
+fn a_cgroup_below_the_boxes_is_inside_it() {
+    if !is_possible() {
+        return;
+    }
+    let mut a_box = TestBox::spawn("sleep 1000 & wait", Phase::Live);
+    let payload = a_box.payload();
+    for mark in &a_box.marks.cgroups {
+        let below = mark.directory.join("below/deeper");
+        std::fs::create_dir_all(&below).expect("make a cgroup");
+        std::fs::write(below.join("cgroup.procs"), payload.to_string()).expect("move a process");
+    }
+    let seen = read_cgroups(&a_box.registry());
+    assert_eq!(seen.len(), a_box.marks.cgroups.len());
+    for one in &seen {
+        let members = &one.state.as_ref().expect("a directory").members;
+        assert!(members.contains(&payload) && members.contains(&a_box.init), "{one:?}");
+    }
+    let root = ProcRoot::open_host().expect("procfs");
+    let report = audit(&root, &mut || a_box.registry(), &AuditOptions::default()).expect("an audit");
+    assert_eq!(report.findings, vec![]);
+    for mark in &a_box.marks.cgroups {
+        std::fs::write(mark.directory.join("cgroup.procs"), payload.to_string()).expect("move a process");
+        std::fs::remove_dir(mark.directory.join("below/deeper")).expect("remove a cgroup");
+        std::fs::remove_dir(mark.directory.join("below")).expect("remove a cgroup");
+    }
+    a_box.close();
 }
 
 // S56: boxes that start and end beside the audit are no findings.
