@@ -55,10 +55,15 @@ mod tests {
     // Linux 6.18, hybrid.
     const HYBRID: &[u8] = b"9:name=systemd:/\n8:pids:/rustbox-a\n7:blkio:/\n6:freezer:/\n5:devices:/\n\
         4:memory:/rustbox-a\n3:cpuset:/\n2:cpuacct:/\n1:cpu:/\n0::/rustbox-a\n";
-    // Linux 6.1, pure v2, after the directory was removed.
+    // Linux 6.1, v2 alone; and with the mark of a removed directory, as `proc_cgroup_show` of kernel/cgroup/cgroup.c adds
+    // it.
+    const V2_LIVING: &[u8] = b"0::/rustbox-a\n";
     const V2: &[u8] = b"0::/rustbox-a (deleted)\n";
-    // Linux 4.19, v1, with controllers mounted together.
-    const V1: &[u8] = b"4:cpu,cpuacct:/rustbox-a/x:y\n3:memory:/\n2:pids:/rustbox-ab\n1:name=systemd:/init.scope\n";
+    // Linux 6.1, v1 with controllers mounted together, and no v2 mount.
+    const V1: &[u8] = b"4:name=systemd:/\n3:pids:/\n2:memory:/rustbox-a\n1:cpu,cpuacct:/rustbox-a\n0::/\n";
+    // Made up: a path with a colon, and one that only begins like the box's.
+    const MADE_UP: &[u8] =
+        b"4:cpu,cpuacct:/rustbox-a/x:y\n3:memory:/\n2:pids:/rustbox-ab\n1:name=systemd:/init.scope\n";
 
     fn within(text: &[u8], hierarchy: &Hierarchy) -> bool {
         let lines = parse_cgroup(text).unwrap();
@@ -71,13 +76,16 @@ mod tests {
         assert!(within(HYBRID, &Hierarchy::Unified) && within(HYBRID, &Hierarchy::v1(b"memory").unwrap()));
         assert!(!within(HYBRID, &Hierarchy::v1(b"cpu").unwrap()));
         assert!(within(V2, &Hierarchy::Unified));
-        assert!(within(V1, &Hierarchy::v1(b"cpuacct").unwrap()));
-        assert!(!within(V1, &Hierarchy::v1(b"memory").unwrap()));
+        assert!(within(V2_LIVING, &Hierarchy::Unified));
+        assert!(within(V1, &Hierarchy::v1(b"cpuacct").unwrap()) && within(V1, &Hierarchy::v1(b"memory").unwrap()));
+        assert!(!within(V1, &Hierarchy::v1(b"pids").unwrap()) && !within(V1, &Hierarchy::Unified));
+        assert!(within(MADE_UP, &Hierarchy::v1(b"cpuacct").unwrap()));
+        assert!(!within(MADE_UP, &Hierarchy::v1(b"memory").unwrap()));
     }
 
     #[test]
     fn a_longer_name_is_another_cgroup() {
-        assert!(!within(V1, &Hierarchy::v1(b"pids").unwrap()));
+        assert!(!within(MADE_UP, &Hierarchy::v1(b"pids").unwrap()));
     }
 
     #[test]

@@ -86,6 +86,29 @@ mod tests {
         41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
         42 31 0:39 /docker/a\\040b /mnt/a\\012b rw shared:1 master:2 - cgroup cgroup rw,cpu,cpuacct\n";
 
+    // Linux 6.1, v1 alone.
+    const V1: &[u8] = b"23 22 0:21 / /sys/fs/cgroup rw,relatime - tmpfs t rw,inode64\n\
+        24 23 0:22 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+        25 23 0:23 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+        26 23 0:24 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n\
+        27 23 0:25 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n";
+    // Linux 6.1, v2 alone.
+    const V2: &[u8] = b"23 22 0:21 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn hosts_with_one_interface_are_read() {
+        let points = |text| {
+            let mounts = parse_cgroup_mounts(text);
+            mounts
+                .into_iter()
+                .map(|mount| (mount.mount_point.display().to_string(), mount.hierarchies.len()))
+                .collect::<Vec<_>>()
+        };
+        let below = |name: &str, controllers| (format!("/sys/fs/cgroup/{name}"), controllers);
+        assert_eq!(points(V1), [below("cpu,cpuacct", 2), below("memory", 1), below("pids", 1), below("systemd", 1)]);
+        assert_eq!(points(V2), [("/sys/fs/cgroup".to_owned(), 1)]);
+    }
+
     #[test]
     fn hierarchies_are_named_by_their_controllers() {
         let mounts = parse_cgroup_mounts(TEXT);
