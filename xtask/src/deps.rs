@@ -57,9 +57,11 @@ const RULES: &[Rule] = &[
             "rustbox-supervisor",
             "rustbox-health",
             "rustbox-cli",
+            "rustbox-model",
         ],
         for_others: ForOthers::No,
     },
+    Rule { package: "rustbox-model", ours: &[], for_others: ForOthers::No },
     Rule { package: "xtask", ours: &[], for_others: ForOthers::No },
 ];
 
