@@ -1,6 +1,6 @@
 //! `rustbox audit` on the whole program: what a crash leaves, boxes that come and go beside it, and a crowded host.
 
-#![expect(clippy::expect_used, clippy::print_stderr, reason = "a test stops where its stage cannot be set")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test stops where its stage cannot be set")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
