@@ -13,8 +13,7 @@ mount --bind "$GAMEDAY/installed/usr/local" /usr/local
 for place in /var/lib /run /root; do
     mount -t tmpfs -o mode=0755 gameday "$place"
 done
-# As systemd-tmpfiles makes them.
-mkdir -m 0700 /var/lib/rustbox /run/rustbox
+systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/rustbox.conf
 cd /
 
 die() {

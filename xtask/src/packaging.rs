@@ -22,18 +22,23 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     }
     install::run(workspace, &install::Arguments { prefix: "/usr/local".into(), destdir: destdir.clone() })?;
     let prefix = destdir.join("usr/local");
-    scripts(&prefix)?;
+    scripts(&workspace.root, &prefix)?;
     units(&destdir, &prefix)?;
     catalogue(&destdir, &prefix)?;
+    users(&destdir, &prefix)?;
     completions(&prefix)?;
     manuals(&prefix)?;
     prometheus(workspace, &prefix)
 }
 
-fn scripts(prefix: &Path) -> Result<()> {
+fn scripts(root: &Path, prefix: &Path) -> Result<()> {
     let scripts = files(&prefix.join("bin"), "sh")?;
     command::run(Command::new("shellcheck").arg("--shell=sh").args(&scripts))?;
-    println!("{} scripts are clean under shellcheck", scripts.len());
+    let stress = files(&root.join("tests/stress"), "sh")?;
+    command::run(
+        Command::new("shellcheck").args(["--shell=sh", "--external-sources"]).args(&stress).current_dir(root),
+    )?;
+    println!("{} scripts are clean under shellcheck", scripts.len() + stress.len());
     Ok(())
 }
 
@@ -60,6 +65,16 @@ fn units(destdir: &Path, prefix: &Path) -> Result<()> {
     }
     println!("{} units are accepted by systemd", units.len());
     Ok(())
+}
+
+/// The user that systemd-sysusers makes below a root of its own.
+fn users(destdir: &Path, prefix: &Path) -> Result<()> {
+    let root = destdir.join("users");
+    fs::create_dir_all(root.join("etc")).context("create a root for systemd-sysusers")?;
+    let [list] = files(&prefix.join("lib/sysusers.d"), "conf")?.try_into().map_err(|_| anyhow!("one list of users"))?;
+    command::run(Command::new("systemd-sysusers").arg("--root").arg(&root).arg(list))?;
+    let users = fs::read_to_string(root.join("etc/passwd")).context("read what systemd-sysusers made")?;
+    if !users.starts_with("rustbox-box:x:70000:70000:") { bail!("systemd-sysusers made {users}") } else { Ok(()) }
 }
 
 /// As `journalctl --update-catalog` takes it, and every entry with a page that is installed.

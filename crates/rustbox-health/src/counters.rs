@@ -106,6 +106,12 @@ impl Totals {
         self.counts.get(series).copied().unwrap_or(0)
     }
 
+    /// Lines that were not as they were written, and are not counted.
+    #[must_use]
+    pub fn lost_lines(&self) -> u64 {
+        self.lost_lines
+    }
+
     fn add(&mut self, delta: Delta) {
         if delta.mark.is_some() {
             if self.marked == delta.mark {

@@ -173,6 +173,53 @@ fn the_history_survives_a_torn_line_and_a_kill_between_state_and_history() {
     assert!(history.entries.iter().all(|entry| entry.what == What::Quarantined));
 }
 
+// QR08: what is torn or flipped in history and counters is seen, costs its own line alone, and is never taken for something else.
+#[test]
+fn every_cut_and_every_flipped_bit_of_history_and_counters_is_seen() {
+    let dir = place();
+    for reason in ["one", "two"] {
+        quarantine(dir.path(), reason);
+    }
+    let reasons = |history: &rustbox_health::History| -> Vec<String> {
+        history.entries.iter().map(|entry| entry.reason.clone()).collect()
+    };
+    let path = dir.path().join("health/quarantine-history.json");
+    let whole = std::fs::read(&path).unwrap();
+    let lines: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').collect();
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let history = rustbox_health::History::parse(&flipped);
+        assert!(history.damaged_lines > 0, "bit {bit}");
+        assert!(
+            reasons(&history).iter().all(|reason| ["one", "two"].contains(&reason.as_str()))
+                && history.entries.len() < 2
+        );
+    }
+    for length in 0..whole.len() {
+        let history = rustbox_health::History::parse(&whole[..length]);
+        // A cut between two lines takes whole entries away: that is seen by the state's generation.
+        let is_between = length == 0 || lines.contains(&(length - 1));
+        assert_eq!(history.damaged_lines == 0, is_between, "cut to {length}");
+    }
+
+    let counters = dir.path().join("health/counters.log");
+    let whole = std::fs::read(&counters).unwrap();
+    let quarantines = || {
+        let totals = rustbox_health::Counters::read(dir.path()).unwrap();
+        (totals.count("rustbox_worker_quarantined_total/manual_quarantine"), totals.lost_lines())
+    };
+    assert_eq!(quarantines(), (2, 0));
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&counters, &flipped).unwrap();
+        let (count, lost) = quarantines();
+        // The first line is there twice: the second writer could not know that it was there, and its mark counts once.
+        assert!(lost > 0 && (1..=2).contains(&count), "bit {bit}: {count} counted, {lost} lost");
+    }
+}
+
 #[test]
 fn many_writers_at_once_lose_nothing() {
     const WRITERS: usize = 64;

@@ -116,6 +116,17 @@ fn a_dead_box_is_dirt_until_it_is_recovered() {
     assert!(full["ipc"].is_u64() && full["keyrings"].is_u64() && full["file_handles"].is_u64(), "{full}");
 }
 
+// What stands in the way of a run is collected by it: a torn record of the same name, and one of another.
+#[test]
+fn a_run_collects_what_is_in_its_way_first() {
+    let sandbox = Sandbox::new();
+    let (same, other) = (stale_record(&sandbox, "in-the-way"), stale_record(&sandbox, "beside"));
+    let said = sandbox.rustbox(["run", "--box-id", "in-the-way", "--", "true"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!same.exists() && !other.exists(), "{said:?}");
+    assert_eq!(health(&sandbox)["status"], "healthy");
+}
+
 // T07: safe beside a living box, which is not dirt either.
 #[test]
 fn recovery_leaves_a_living_box_alone() {
