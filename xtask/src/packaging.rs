@@ -70,9 +70,12 @@ fn units(destdir: &Path, prefix: &Path) -> Result<()> {
 /// The user that systemd-sysusers makes below a root of its own.
 fn users(destdir: &Path, prefix: &Path) -> Result<()> {
     let root = destdir.join("users");
-    fs::create_dir_all(root.join("etc")).context("create a root for systemd-sysusers")?;
+    for directory in ["etc", "usr/lib/sysusers.d"] {
+        fs::create_dir_all(root.join(directory)).with_context(|| format!("create {directory}"))?;
+    }
     let [list] = files(&prefix.join("lib/sysusers.d"), "conf")?.try_into().map_err(|_| anyhow!("one list of users"))?;
-    command::run(Command::new("systemd-sysusers").arg("--root").arg(&root).arg(list))?;
+    fs::copy(&list, root.join("usr/lib/sysusers.d/rustbox.conf")).context("copy the list of users")?;
+    command::run(Command::new("systemd-sysusers").arg("--root").arg(&root))?;
     let users = fs::read_to_string(root.join("etc/passwd")).context("read what systemd-sysusers made")?;
     if !users.starts_with("rustbox-box:x:70000:70000:") { bail!("systemd-sysusers made {users}") } else { Ok(()) }
 }
