@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::workspace::Workspace;
@@ -86,14 +86,25 @@ fn doc(workspace: &Workspace) -> Result<()> {
     command::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
+/// What `cargo test --workspace` runs, without the programs that the step `proof` starts itself: those of its parts. The
+/// attacks of the table are left to it by the tests themselves, when `RUSTBOX_ATTACKS_BY_PROOF` is set.
 fn test(workspace: &Workspace) -> Result<()> {
-    let mut test = workspace.cargo(["test", "--workspace"]);
-    if std::env::var_os("RUSTBOX_ATTACKS_BY_PROOF").is_some_and(|v| v == "1") {
-        // The step `proof` runs the same programs with their full numbers.
-        test.env("RUSTBOX_RACE_SPAWNS", "50");
+    if std::env::var_os("RUSTBOX_ATTACKS_BY_PROOF").is_none_or(|v| v != "1") {
+        return command::run(&mut workspace.cargo(["test", "--workspace"]));
+    }
+    command::run(&mut workspace.cargo(["test", "--workspace", "--exclude", TESTS]))?;
+    let parts = proof::part_programs(workspace)?;
+    let package = workspace.packages.iter().find(|package| package.name == TESTS).context("the tests' package")?;
+    let tests = package.targets.iter().filter(|target| target.kind == ["test"] && !parts.contains(&target.name));
+    let mut test = workspace.cargo(["test", "--package", TESTS, "--lib", "--bins"]);
+    for target in tests {
+        test.args(["--test", &target.name]);
     }
     command::run(&mut test)
 }
+
+/// The package of the tests of the whole program.
+const TESTS: &str = "rustbox-tests";
 
 #[cfg(test)]
 mod tests {

@@ -111,7 +111,7 @@ mod tests {
 
     fn package(name: &str, dependencies: &[&str]) -> Package {
         let dependencies = dependencies.iter().map(|name| Dependency { name: (*name).to_owned() }).collect();
-        Package { name: name.to_owned(), dependencies }
+        Package { name: name.to_owned(), dependencies, targets: Vec::new() }
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub(crate) struct Arguments {
 /// What was built for it.
 struct Built {
     rustbox: PathBuf,
-    planted: PathBuf,
+    /// For the parts, whose planted bugs must be noticed.
+    planted: Option<PathBuf>,
     programs: Vec<Executable>,
     tests: Vec<Executable>,
 }
@@ -96,17 +97,24 @@ pub(crate) fn run_quick(workspace: &Workspace) -> Result<()> {
     if run(workspace, &arguments)? == ExitCode::SUCCESS { Ok(()) } else { bail!("containment is not proved") }
 }
 
+/// The test programs of the parts, by the lines of `tests/proof-parts.toml` that name them.
+pub(crate) fn part_programs(workspace: &Workspace) -> Result<Vec<String>> {
+    let path = workspace.root.join("tests/proof-parts.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let names = text.lines().filter_map(|line| line.strip_prefix("test = \"")?.strip_suffix('"'));
+    Ok(names.map(str::to_owned).collect())
+}
+
 fn build(workspace: &Workspace, arguments: &Arguments) -> Result<Built> {
     println!("building; optimised, since a race that a slow program wins proves little");
     payloads::build(workspace)?;
-    let rustbox = workspace.release_binary()?;
-    let planted = vm::planted(workspace)?;
+    let rustbox = workspace.program_under_test()?;
     let programs = workspace.build(["build", "--package", "rustbox-tests", "--bins"])?;
-    let proof = find(&programs, "containment-proof")?;
-    let listed = command::output(Command::new(proof).arg("programs"))?;
-    let mut tests = Vec::new();
+    let (mut tests, mut planted) = (Vec::new(), None);
     if !arguments.attacks_only && arguments.target.is_empty() {
-        let names = listed.lines().flat_map(|name| ["--test", name]);
+        planted = Some(vm::planted(workspace)?);
+        let names = part_programs(workspace)?;
+        let names = names.iter().flat_map(|name| ["--test", name]);
         tests = workspace.build(["test", "--no-run", "--package", "rustbox-tests"].into_iter().chain(names))?;
         tests.retain(|program| program.role == Role::Test);
     }
@@ -120,7 +128,7 @@ impl Built {
         command.arg(verb).current_dir(workspace.root.join("tests")).stdin(Stdio::null());
         command.env("RUSTBOX_BIN", &self.rustbox).env("RUSTBOX_PEN", find(&self.programs, "containment-pen")?);
         command.env("RUSTBOX_PAYLOADS", workspace.root.join("tests/adversarial"));
-        command.env("RUSTBOX_PLANTED_BIN", &self.planted);
+        command.envs(self.planted.iter().map(|path| ("RUSTBOX_PLANTED_BIN", path)));
         Ok(command)
     }
 }

@@ -19,6 +19,14 @@ pub(crate) struct Dependency {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) targets: Vec<PackageTarget>,
+}
+
+/// One target of a package: its library, a binary, an integration test.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PackageTarget {
+    pub(crate) name: String,
+    pub(crate) kind: Vec<String>,
 }
 
 /// What we read of `cargo metadata --no-deps`.
@@ -88,6 +96,14 @@ impl Workspace {
         let mut build = self.cargo(arguments);
         build.arg("--message-format=json-render-diagnostics");
         executables(&command::output(&mut build)?)
+    }
+
+    /// The program that `RUSTBOX_BIN` names, as for the tests; else the one that is shipped, built.
+    pub(crate) fn program_under_test(&self) -> Result<PathBuf> {
+        match std::env::var_os("RUSTBOX_BIN") {
+            Some(path) => std::fs::canonicalize(&path).with_context(|| format!("RUSTBOX_BIN: {}", path.display())),
+            None => self.release_binary(),
+        }
     }
 
     /// Builds the program that is shipped, and says where it is.

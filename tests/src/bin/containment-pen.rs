@@ -21,8 +21,8 @@ use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
 /// An ordinary user outside the range of the boxes.
 const UID: u32 = 79_999;
 
-/// The resource limit that tells a payload that it is in another sandbox and may attack: `TARGET_MARK` in `attack.h`.
-const TARGET_MARK: u64 = 7_366_004;
+/// The limit on POSIX queues, below the kernel's default, that tells a payload that it is in another sandbox and may attack: `TARGET_MARK` in `attack.h`.
+const TARGET_MARK: u64 = 600_613;
 
 /// What the payload gives way to.
 const PAYLOAD_NICE: i32 = 10;

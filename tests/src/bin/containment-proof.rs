@@ -32,8 +32,6 @@ enum Verb {
     Schema,
     /// Print the table of all attacks as Markdown.
     Table,
-    /// Print the names of the test programs of the parts.
-    Programs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,10 +86,6 @@ fn main() -> Result<ExitCode> {
         Verb::Report(arguments) => report(&arguments),
         Verb::Schema => {
             print!("{}", proof_schema());
-            Ok(ExitCode::SUCCESS)
-        }
-        Verb::Programs => {
-            part_programs().iter().for_each(|program| println!("{}", program.test));
             Ok(ExitCode::SUCCESS)
         }
         Verb::Table => {

@@ -34,8 +34,7 @@ pub fn make(payload: &Payload, case: &Case, extra: &Extra) -> Attack {
     // Everything of the harness fails by panicking; one attack that cannot be made must not hide the others.
     let made = catch_unwind(AssertUnwindSafe(|| make_both(payload, case, extra, &mut attack)));
     if let Err(panic) = made {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        attack.objections.push(format!("the harness failed: {}", text.unwrap_or("without a word")));
+        attack.objections.push(harness_failed(panic.as_ref()));
     }
     attack.outcome = match (attack.objections.is_empty(), attack.control_objections.is_empty()) {
         (true, true) => Outcome::Held,
@@ -62,6 +61,12 @@ pub(super) fn make_or_skip(payload: &Payload, case: &Case, extra: &Extra) -> Att
             attack
         }
     }
+}
+
+/// What a harness that panicked said.
+pub(super) fn harness_failed(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the harness failed: {}", cut(text.unwrap_or("without a word")))
 }
 
 fn make_both(payload: &Payload, case: &Case, extra: &Extra, attack: &mut Attack) {

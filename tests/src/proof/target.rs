@@ -83,9 +83,8 @@ impl Target {
             Ok(seen) => {
                 attack.objections = judge_target(case, &seen);
                 let inconclusive = seen.main == Some(91) || seen.stdout.contains(": inconclusive: ");
-                if self.command.is_empty() {
-                    // Without a box the payload touches what it is meant to touch.
-                } else {
+                // Without a box the payload touches what it is meant to touch.
+                if !self.command.is_empty() {
                     attack.objections.extend(offered.objections(&seen.stdout));
                 }
                 attack.outcome = match (attack.objections.is_empty(), inconclusive) {
@@ -98,7 +97,7 @@ impl Target {
                 let tried = seen.stdout.lines().filter_map(|l| l.split_once(": tried: "));
                 attack.tried = tried.map(|(_, tried)| cut(tried)).collect();
             }
-            Err(_) => attack.objections.push("the harness failed".to_owned()),
+            Err(panic) => attack.objections.push(super::attack::harness_failed(panic.as_ref())),
         }
         attack.seconds = begun.elapsed().as_secs_f64();
         attack

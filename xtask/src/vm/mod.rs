@@ -101,7 +101,7 @@ pub(crate) fn run_tests(workspace: &Workspace) -> Result<()> {
 
 fn run_job(workspace: &Workspace, job: &Job, limit: Duration, choice: kernel::Choice) -> Result<boot::End> {
     payloads::build(workspace)?;
-    let rustbox = workspace.release_binary()?;
+    let rustbox = workspace.program_under_test()?;
     apt::ensure_program("qemu-system-x86_64", "qemu-system-x86")?;
     let directory = workspace.target.join("vm");
     let kernel = kernel::fetch(&directory, choice)?;
