@@ -30,9 +30,9 @@ pub(crate) fn draw(points: &[Point], kernel: &str) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
         font-family=\"system-ui,sans-serif\" font-size=\"12\" fill=\"#333\">\n\
-        <title>Milliseconds for one pass over all processes of a host</title>\n\
+        <title>Milliseconds of processor time for one pass over all processes of a host</title>\n\
         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-        <text x=\"{LEFT}\" y=\"24\" font-size=\"15\">One pass over all processes, in milliseconds (Linux {kernel})</text>\n"
+        <text x=\"{LEFT}\" y=\"24\" font-size=\"15\">One pass over all processes, in milliseconds of processor time (Linux {kernel})</text>\n"
     );
     for line in 0..=LINES_OF_GRID {
         let ms = highest * f64::from(line) / f64::from(LINES_OF_GRID);
