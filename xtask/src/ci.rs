@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{command, deny, deps, elf, gameday, packaging, payloads, proof, readme, vm};
+use crate::{bench, command, deny, deps, elf, gameday, packaging, payloads, proof, readme, vm};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(Debug, Args)]
@@ -44,6 +44,8 @@ const STEPS: &[Step] = &[
         run: packaging::check,
     },
     Step { name: "gameday", what: "every runbook is followed on a host that is broken for it", run: gameday::check },
+    Step { name: "budget", what: "a run makes no more system calls and page faults than its budget", run: budget },
+    Step { name: "bench", what: "the benchmark runs, and writes nothing", run: bench_smoke },
     Step { name: "readme", what: "the README's examples run", run: readme::run_examples },
     Step { name: "payloads", what: "the hostile programs compile", run: payloads::build },
     Step { name: "test", what: readme::TEST_COMMAND, run: test },
@@ -75,6 +77,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         println!("{} passed, 0 failed", steps.len());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn budget(workspace: &Workspace) -> Result<()> {
+    bench::budget::check(workspace, &bench::budget::Arguments::default())
+}
+
+/// Three rounds: whether it works, not what it measures.
+fn bench_smoke(workspace: &Workspace) -> Result<()> {
+    bench::run(workspace, &bench::Arguments::smoke()).map(|_| ())
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {

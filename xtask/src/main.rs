@@ -52,6 +52,8 @@ enum Chore {
     Proof(proof::Arguments),
     /// Measure rustbox beside the other sandboxes of this host, and check the targets.
     Bench(bench::Arguments),
+    /// Count what one run costs, and compare it with the budget.
+    Budget(bench::budget::Arguments),
     /// Build rustbox, and install it with its manual pages and completions.
     Install(install::Arguments),
     /// Break a host, follow the runbook, end healthy. As root.
@@ -78,6 +80,7 @@ fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
         Chore::Gameday(arguments) => gameday::run(&workspace, arguments)?,
         Chore::Packaging => packaging::check(&workspace)?,
         Chore::Install(arguments) => install::run(&workspace, arguments)?,
+        Chore::Budget(arguments) => bench::budget::check(&workspace, arguments)?,
         Chore::Bench(arguments) => return bench::run(&workspace, arguments),
         Chore::Vm(arguments) => return vm::run(&workspace, arguments),
         Chore::Proof(arguments) => return proof::run(&workspace, arguments),

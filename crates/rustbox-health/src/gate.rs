@@ -83,11 +83,11 @@ pub fn admit(state_dir: &Path) -> Result<Admission, Error> {
     let bytes = read(&path)?;
     if bytes.is_none() {
         let history = state_dir.join(HEALTH).join(HISTORY);
-        match history.symlink_metadata() {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Admission::Open(None)),
+        match rustix::fs::lstat(&history) {
+            Err(rustix::io::Errno::NOENT) => return Ok(Admission::Open(None)),
             // A history without a state: somebody took the state away.
             Ok(_) => return damaged(state_dir),
-            Err(source) => return Err(Error::Open { path: history, source }),
+            Err(errno) => return Err(Error::Open { path: history, source: errno.into() }),
         }
     }
     match parse(&path, bytes.as_deref())? {

@@ -3,7 +3,8 @@
 //! A worker that has none left fails in the middle of things: its records are torn, its cleanups fail, its quarantine
 //! cannot be written. So it stops before that, while there is still room to say so.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use rustix::fs::statvfs;
@@ -14,6 +15,8 @@ use crate::error::Error;
 
 const FILE_NR: &str = "/proc/sys/fs/file-nr";
 const MEMINFO: &str = "/proc/meminfo";
+/// Room for either file; `meminfo` has about 1,500 bytes, and what is looked for is in its third line.
+const KERNEL_FILE_BYTES: usize = 4096;
 
 /// Below this much of something the worker quarantines itself. 0 switches the check off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,7 @@ impl Resources {
     /// One of them could not be read.
     pub fn read(state_dir: &Path) -> Result<Self, Error> {
         let disk = nearest(state_dir)?;
-        let text = |path| std::fs::read_to_string(path).map_err(|source| Error::ReadKernel { path, source });
+        let text = |path| kernel_text(path).map_err(|source| Error::ReadKernel { path, source });
         let (handles, memory) = (text(FILE_NR)?, text(MEMINFO)?);
         Ok(Self {
             disk_free_bytes: Some(disk.f_bavail.saturating_mul(disk.f_frsize)),
@@ -81,6 +84,14 @@ impl Resources {
         let short: Vec<String> = short.collect();
         (!short.is_empty()).then(|| short.join("; "))
     }
+}
+
+/// A small file of the kernel's, which it makes whole for one `read`: every run pays for each call here.
+fn kernel_text(path: &str) -> std::io::Result<String> {
+    let mut text = vec![0; KERNEL_FILE_BYTES];
+    let length = File::open(path)?.read(&mut text)?;
+    text.truncate(length);
+    String::from_utf8(text).map_err(|_| ErrorKind::InvalidData.into())
 }
 
 /// The file system of a path, or of the nearest directory above it that exists.

@@ -45,6 +45,15 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
     let supervisor = report.memory.iter().find(|(name, _)| name == "rustbox").map(|(_, kib)| *kib);
     let measured = supervisor.and_then(|kib| u32::try_from(kib).ok()).map(|kib| f64::from(kib) / (3.0 * 1024.0));
     targets.push(Target { what: "peak resident set of the supervisor to 3 MiB".to_owned(), at_most: 1.0, measured });
+    if let Some(warm) = &report.warm {
+        let mut add = |what: &str, at_most, measured| {
+            targets.push(Target { what: what.to_owned(), at_most, measured: Some(measured) });
+        };
+        add("warm: p50 from request to the payload's end, to vfork and exec in C", 2.0, warm.p50_us / warm.bare_p50_us);
+        add("warm: p95 of the same, to 1 ms", 1.0, warm.p95_us / 1e3);
+        let rate = warm.c_per_second / warm.per_second.max(f64::MIN_POSITIVE);
+        add("warm: runs per second of a C loop, to ours (0.9 of it)", 1.0 / 0.9, rate);
+    }
     for kill in &report.kills {
         let what = format!("kill of {} until empty and removed, to a C loop", kill.processes);
         targets.push(Target { what, at_most: 1.25, measured: Some(kill.removed_ms / kill.c_ms) });

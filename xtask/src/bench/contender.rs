@@ -81,7 +81,11 @@ pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
         },
         Contender { name: "bwrap", words: bwrap(&program), note: "no limits, no cgroup, no seccomp filter" },
         Contender { name: "unshare", words: unshare(&program), note: "namespaces alone, no root of its own" },
-        Contender { name: "firejail", words: firejail(&program), note: "no cgroup limits" },
+        Contender {
+            name: "firejail",
+            words: firejail(&program),
+            note: "no cgroup limits; leaves mounts below /run/firejail",
+        },
     ];
     for runtime in ["crun", "runc"] {
         let words = oci(stage, runtime)?;
@@ -151,7 +155,7 @@ fn oci(stage: &Stage, runtime: &str) -> Result<Vec<String>> {
     let tmpfs = |path: &str| json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "size=65536k"]});
     let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc"}),
-        tmpfs("/dev"),
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]}),
         tmpfs("/dev/shm"),
         tmpfs("/tmp"),
         tmpfs("/box"),

@@ -3,6 +3,7 @@
 //! Times of different runs are not comparable, and of a busy machine hardly those of one: so each round runs every
 //! contender once, in a shuffled order, and what is told and checked are ratios.
 
+pub(crate) mod budget;
 mod calls;
 mod chart;
 mod check;
@@ -15,6 +16,7 @@ mod rounds;
 mod stages;
 mod stats;
 mod throughput;
+mod warm;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,6 +59,13 @@ pub(crate) struct Arguments {
     seed: Option<u64>,
 }
 
+impl Arguments {
+    /// As short as it can be: to see that it works.
+    pub(crate) fn smoke() -> Self {
+        Self { rounds: 3, rustbox: None, out: None, check: false, quick: true, crowd: 0, seed: None }
+    }
+}
+
 /// Sizes of the crowds that are killed.
 const KILLED: [usize; 2] = [500, 2000];
 /// Workers of the throughput.
@@ -75,12 +84,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         Some(path) => path.canonicalize().with_context(|| format!("find {}", path.display()))?,
         None => workspace.release_binary()?,
     };
-    // Not below /tmp: rustbox refuses state where others can write.
-    let directory = PathBuf::from(format!("/var/lib/rustbox-bench-{}", std::process::id()));
-    fs::create_dir(&directory).with_context(|| format!("make {} (the benchmark needs root)", directory.display()))?;
-    let report = measure(workspace, arguments, &rustbox, &directory);
-    fs::remove_dir_all(&directory).with_context(|| format!("remove {}", directory.display()))?;
-    let report = report?;
+    let report = in_directory(|directory| measure(workspace, arguments, &rustbox, directory))?;
     let markdown = report.markdown();
     println!("{markdown}");
     if let Some(out) = &arguments.out {
@@ -88,6 +92,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     let missed = check::targets(&report).iter().filter(|target| !target.holds()).count();
     Ok(if arguments.check && missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Does something with a directory that is removed afterwards.
+fn in_directory<T>(what: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    // Not below /tmp: rustbox refuses state where others can write.
+    let directory = PathBuf::from(format!("/var/lib/rustbox-bench-{}", std::process::id()));
+    fs::create_dir(&directory).with_context(|| format!("make {} (this needs root)", directory.display()))?;
+    let done = what(&directory);
+    fs::remove_dir_all(&directory).with_context(|| format!("remove {}", directory.display()))?;
+    done
 }
 
 fn write(directory: &Path, report: &Report, markdown: &str) -> Result<()> {
@@ -130,6 +144,8 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
     report.samples = rounds::run(&report.contenders, arguments.rounds, &mut shuffle)?;
     report.calls = report.contenders.iter().map(|one| calls::count(one, directory)).collect::<Result<_>>()?;
     report.memory = memory::of_rustbox(&stage, &programs.waits)?;
+    let [spawner, boxloop] = ["spawner", "boxloop"].map(|name| compile(workspace, directory, name));
+    report.warm = Some(warm::run(&stage, &spawner?, &boxloop?, arguments.rounds.max(50))?);
     report.steps = stages::breakdown(&stage, arguments.rounds)?;
     if !arguments.quick {
         throughputs(arguments, &mut report)?;

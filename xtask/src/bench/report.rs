@@ -9,6 +9,7 @@ use super::contender::{BARE, Contender};
 use super::killing::Kill;
 use super::stages::Step;
 use super::stats::Samples;
+use super::warm::Warm;
 
 /// Everything that one run of the benchmark measured.
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub(crate) struct Report {
     pub(crate) calls: Vec<Option<Calls>>,
     /// Peak resident set of each of our processes, in KiB.
     pub(crate) memory: Vec<(String, u64)>,
+    pub(crate) warm: Option<Warm>,
     pub(crate) steps: Vec<Step>,
     /// Contender, workers, runs per second.
     pub(crate) throughput: Vec<(String, usize, f64)>,
@@ -66,6 +68,7 @@ impl Report {
             self.host
         );
         self.latency(&mut text);
+        self.warm(&mut text);
         self.own(&mut text);
         text.push_str("\n## Targets\n\n| ratio | at most | measured | |\n|---|---|---|---|\n");
         for target in targets(self) {
@@ -95,6 +98,18 @@ impl Report {
                 "| {name} | {p50:.2} | {p95:.2} | {p99:.2} | {to_bare:.1} | {cpu:.2} {calls} | {note} |"
             );
         }
+    }
+
+    fn warm(&self, text: &mut String) {
+        let Some(Warm { p50_us, p95_us, bare_p50_us, per_second, c_per_second }) = self.warm else { return };
+        let _ = write!(
+            text,
+            "\n## Boxes that were prepared (`rustbox batch`)\n\n| | |\n|---|---|\n\
+             | request to the payload's end, p50 | {p50_us:.0} us |\n| the same, p95 | {p95_us:.0} us |\n\
+             | vfork, exec, wait in C, p50 | {bare_p50_us:.0} us |\n\
+             | runs per second, a worker for each processor, every box proved clean | {per_second:.0} |\n\
+             | single-use boxes per second of as many C loops, which set up no root and prove nothing | {c_per_second:.0} |\n"
+        );
     }
 
     fn own(&self, text: &mut String) {

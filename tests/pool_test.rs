@@ -1,0 +1,252 @@
+//! A pool of boxes, through `rustbox batch`: no state passes from one job to the next, and the boxes that wait die with
+//! their owner.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers as well")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustbox_core::RunReport;
+use rustbox_tests::{CgroupLayout, Lab, Random, build_planted, how_often, payload_dir, residue, rustbox, wait_clean};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Programs that do no harm, and tell everything that a run before could have left.
+const HONEST: [&str; 20] = [
+    "ls -A /tmp /box /dev/shm",
+    "cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg | wc -l",
+    "env | grep -v RUSTBOX_TEST_BOX | sort",
+    "ls /proc/self/fd",
+    "echo /proc/[0-9]*",
+    "test $(id -u) -ge 70000 && id -G | wc -w",
+    "cat /proc/self/cgroup | grep -c rustbox; wc -l < /proc/self/mountinfo",
+    "umask; ulimit -a | grep -v pending",
+    "hostname; cat /proc/sys/kernel/hostname",
+    "grep -E 'Cap|NoNewPrivs|^Seccomp|Groups' /proc/self/status",
+    "grep -E 'SigBlk|SigIgn|SigPnd|SigCgt' /proc/self/status",
+    "echo x > /tmp/x && cat /tmp/x && ls -A /tmp",
+    "echo x > /box/x && ls -A /box && df /box | tail -n 1",
+    "mkdir /dev/shm/a && ls /dev/shm",
+    "touch /usr/x 2>/dev/null || echo read-only",
+    "cat /proc/net/dev | cut -d: -f1; cat /proc/net/unix | wc -l",
+    "pwd; echo $$; cut -d' ' -f4-8 < /proc/self/stat",
+    "nice; cat /proc/self/oom_score_adj",
+    "seq 1 20000 | tail -n 1",
+    "printf '%s' \"$0\"; ls -A /dev /etc /",
+];
+
+/// What a box prints that was made for this one program: what a box of the pool has to print too.
+fn cold_outputs(lab: &Lab) -> Vec<String> {
+    let bind = format!("{}:/payloads", payload_dir().display());
+    let flags = ["--ro-bind", &bind, "--pids", "64", "--mem", "64M", "--fsize", "16M", "--output-limit", "1M"];
+    let one = |code: &&str| lab.a_box().flags(flags).argv(["/bin/sh", "-c", *code]).finish().stdout;
+    HONEST.iter().map(one).collect()
+}
+
+/// Payloads with the arguments of their first case, where those name nothing of the host.
+fn attacks() -> Vec<(String, Vec<String>)> {
+    let table: toml::Table = include_str!("adversarial/payloads.toml").parse().expect("payloads.toml");
+    let rows = table["payload"].as_array().expect("rows");
+    let attack = |row: &toml::Value| {
+        let args = row.get("case").and_then(|cases| cases.get(0)).and_then(|case| case.get("args"));
+        let args: Vec<String> = args
+            .and_then(|args| args.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|a| a.as_str().map(str::to_owned))
+            .collect();
+        let name = row.get("name")?.as_str()?.to_owned();
+        let usable = payload_dir().join(&name).is_file() && !args.iter().any(|arg| arg.contains('{'));
+        usable.then_some((name, args))
+    };
+    rows.iter().filter_map(attack).collect()
+}
+
+/// Wall time after which a job of this test is ended; most attacks go on for ever.
+const WALL: &str = "300ms";
+
+fn honest(index: usize, outputs: &[String]) -> Value {
+    let (code, expected) = (HONEST[index], &outputs[index]);
+    json!({"id": format!("honest {code}"), "code": code, "expected": {"text": expected}})
+}
+
+fn hostile((name, args): &(String, Vec<String>)) -> Value {
+    let argv: Vec<&str> = args.iter().map(String::as_str).collect();
+    let argv = [vec![format!("/payloads/{name}")], argv.into_iter().map(str::to_owned).collect()].concat();
+    json!({"id": format!("hostile {name}"), "argv": argv})
+}
+
+/// The same box for every job, so that all of them come from the pool.
+fn complete(mut job: Value) -> Value {
+    job["ro_bind"] = json!([format!("{}:/payloads", payload_dir().display())]);
+    job["run"] = json!({"wall_time": WALL, "pids": 64, "mem": "64M", "fsize": "16M", "output_limit": "1M"});
+    if job["id"].as_str().is_some_and(|id| id.starts_with("honest")) {
+        job["run"]["wall_time"] = json!("20s");
+    }
+    job
+}
+
+fn write_jobs(path: &Path, jobs: &[Value]) {
+    let mut file = std::fs::File::create(path).expect("a file of jobs");
+    for job in jobs {
+        writeln!(file, "{job}").expect("write a job");
+    }
+}
+
+/// Runs the jobs by one pool, and returns their results.
+fn batch(lab: &Lab, jobs: &[Value], workers: usize) -> Vec<Value> {
+    let (path, out) = (lab.path().join("jobs"), lab.path().join("results"));
+    write_jobs(&path, jobs);
+    let mut command = lab.rustbox();
+    command
+        .args(["--log", "info", "batch"])
+        .arg(&path)
+        .arg("--out")
+        .arg(&out)
+        .args(["--workers", &workers.to_string()]);
+    let output = command.output().expect("start rustbox");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    // Else this is a test of cold runs.
+    let jobs_text = format!("warm={}", jobs.len());
+    assert!(stderr.contains(&jobs_text), "not every run was warm: {}", stderr.lines().last().unwrap_or_default());
+    let text = std::fs::read_to_string(&out).expect("the results");
+    text.lines().map(|line| serde_json::from_str(line).expect("a result")).collect()
+}
+
+/// Nothing of any of these boxes: no process, cgroup, mount or record, and no lease of a uid. Others are at work on the
+/// same host, so its totals say nothing.
+fn assert_nothing_left(lab: &Lab, results: &[Value]) {
+    let boxes = std::fs::read_dir(lab.state_dir().join("boxes")).expect("records").count();
+    assert_eq!(boxes, 0, "records are left");
+    let leases = std::fs::read_dir("/run/rustbox/uids").expect("leases").filter_map(Result::ok);
+    let leases: Vec<String> = leases.filter_map(|lease| std::fs::read_to_string(lease.path()).ok()).collect();
+    for id in results.iter().filter_map(|result| result["report"]["box_id"].as_str()) {
+        let left = residue(id, &lab.state_dir());
+        assert!(left.is_empty(), "{id}: {left:#?}");
+        assert!(!leases.iter().any(|lease| lease.starts_with(&format!("{id} "))), "the uid of {id} is still leased");
+    }
+}
+
+fn check(result: &Value, uids: &mut BTreeMap<u64, u64>) {
+    let report: RunReport =
+        serde_json::from_value(result["report"].clone()).unwrap_or_else(|e| panic!("{e}: {result}"));
+    let id = result["id"].as_str().expect("an id");
+    assert_eq!(report.containment.verdict, rustbox_core::ContainmentVerdict::Contained, "{id}: {report:?}");
+    assert_eq!(report.containment.survivors, Some(0), "{id}");
+    *uids.entry(report.uid.map_or(0, u64::from)).or_default() += 1;
+    if id.starts_with("honest") {
+        assert_eq!(result["matches"], json!(true), "{id}: {result}");
+        // What a fork bomb before it used is not on this run's account.
+        assert!(report.cpu_total_ns.is_some_and(|ns| ns < 10_000_000_000), "{id}: {:?}", report.cpu_total_ns);
+        assert_eq!((report.pids_refusals, report.oom_kills), (Some(0), Some(0)), "{id}");
+    }
+}
+
+/// `RUSTBOX_POOL_JOBS` sets another number; 10,000 are for whoever has half an hour.
+#[test]
+fn nothing_passes_from_one_job_of_a_pool_to_the_next() {
+    let lab = Lab::open("pool");
+    let mut random = Random::from_environment();
+    let attacks = attacks();
+    assert!(attacks.len() >= 40, "only {} payloads", attacks.len());
+    let outputs = cold_outputs(&lab);
+    assert!(outputs.iter().all(|output| !output.is_empty()), "{outputs:?}");
+    let families = attacks.len() + HONEST.len();
+    let one = |index: usize| {
+        if index < HONEST.len() { honest(index, &outputs) } else { hostile(&attacks[index - HONEST.len()]) }
+    };
+    let wanted = how_often("RUSTBOX_POOL_JOBS", 240);
+    let mut jobs: Vec<Value> = Vec::new();
+    let mut pairs = BTreeSet::new();
+    let pick = |random: &mut Random, below: usize| usize::try_from(random.draw() % below as u64).expect("an index");
+    // Ordered pairs without repetition; from 2 * families^2 jobs on it is every one of them.
+    while jobs.len() + 2 <= wanted {
+        let pair = (pick(&mut random, families), pick(&mut random, families));
+        if pairs.len() < families * families && !pairs.insert(pair) {
+            continue;
+        }
+        jobs.extend([one(pair.0), one(pair.1)].map(complete));
+    }
+    let results = batch(&lab, &jobs, 2);
+    assert_eq!(results.len(), jobs.len());
+    let mut uids = BTreeMap::new();
+    results.iter().for_each(|result| check(result, &mut uids));
+    let honest = results.iter().filter(|result| result["matches"] == json!(true)).count();
+    assert!(honest * 10 > results.len(), "{honest} honest runs of {} prove little", results.len());
+    assert!(uids.len() * 4 > results.len().min(500), "few uids: {uids:?}");
+    assert_nothing_left(&lab, &results);
+}
+
+/// The check above must be able to fail: a job that leaves something where the next one looks is found.
+#[test]
+fn state_that_does_pass_from_one_job_to_the_next_is_seen() {
+    let lab = Lab::open("pool-control");
+    let shared = lab.path().join("shared");
+    std::fs::create_dir(&shared).expect("a directory");
+    let bind = |code: &str, expected: &str| {
+        json!({"id": code, "code": code, "expected": {"text": expected}, "run": {"mem": "64M"},
+               "bind": [format!("{}:/shared", shared.display())]})
+    };
+    let results = batch(&lab, &[bind("echo secret > /shared/x", ""), bind("ls /shared", "")], 1);
+    let matches: Vec<&Value> = results.iter().map(|result| &result["matches"]).collect();
+    assert_eq!(matches, [&json!(true), &json!(false)], "{results:?}");
+}
+
+/// A batch that waits for its next job, with boxes that wait too.
+fn start_idle(lab: &Lab, program: &Path) -> (Child, Vec<String>) {
+    let mut command = Command::new(program);
+    command.arg("--state-dir").arg(lab.state_dir()).args(["batch", "-", "--workers", "2"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("rustbox");
+    let stdin = child.stdin.as_mut().expect("a pipe");
+    stdin.write_all(b"{\"code\": \"true\"}\n").and_then(|()| stdin.flush()).expect("a job");
+    let mut result = String::new();
+    BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut result).expect("a result");
+    assert!(result.contains("\"contained\""), "{result}");
+    // Three of four waited all the time; the fourth may be on its way.
+    let boxes = || {
+        let entries = std::fs::read_dir(lab.state_dir().join("boxes")).expect("records").filter_map(Result::ok);
+        entries.filter(|e| e.path().join("marks").is_file()).map(|e| e.file_name().to_string_lossy().into_owned())
+    };
+    let waiting = rustbox_tests::wait_until(std::time::Duration::from_secs(10), || {
+        let names: Vec<String> = boxes().collect();
+        (names.len() >= 3).then_some(names)
+    });
+    (child, waiting.expect("boxes that wait"))
+}
+
+fn kill(child: &mut Child) {
+    rustbox_tests::PidFd::open(child.id()).expect("a pidfd").signal(Signal::KILL);
+    let _status = child.wait().expect("reap");
+}
+
+#[test]
+fn boxes_that_wait_die_with_their_owner() {
+    let lab = Lab::open("pool-owner");
+    for _ in 0..how_often("RUSTBOX_POOL_KILLS", 10) {
+        let (mut child, waiting) = start_idle(&lab, rustbox());
+        for id in &waiting {
+            assert!(!CgroupLayout::read().directories(&format!("rustbox-{id}")).is_empty(), "{id} has no cgroup");
+        }
+        kill(&mut child);
+        for id in &waiting {
+            let left = wait_clean(id, &lab.state_dir());
+            assert!(left.is_empty(), "{id}: {left:#?}");
+        }
+    }
+}
+
+/// The control: without the death guards the boxes outlive their owner, and the test above would see them.
+#[test]
+fn boxes_that_wait_outlive_their_owner_where_nothing_guards_them() {
+    let Some(planted) = build_planted() else { return };
+    let lab = Lab::open("pool-planted");
+    let (mut child, waiting) = start_idle(&lab, &planted);
+    kill(&mut child);
+    let left: Vec<Vec<String>> = waiting.iter().map(|id| wait_clean(id, &lab.state_dir())).collect();
+    let status = lab.rustbox().args(["cleanup"]).status().expect("rustbox cleanup");
+    assert!(left.iter().any(|left| left.iter().any(|line| line.starts_with("process"))), "{left:#?}");
+    assert!(status.success(), "the boxes of the control were not cleaned up: {status}");
+}

@@ -1,0 +1,117 @@
+//! `cargo xtask budget`: what a run may cost, in counts that do not depend on the machine's mood.
+//!
+//! System calls by strace, page faults and memory by the kernel's own accounts, for the release binary and a program that
+//! does nothing. Each is the least of several runs, since a signal or a lock that somebody looks at can only add. The
+//! budget is a file: who needs more has to say so in a change of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::sys::resource::{UsageWho, getrusage};
+
+use super::contender::{Contender, RUSTBOX, Stage};
+use super::{calls, memory};
+use crate::workspace::Workspace;
+
+/// Arguments of `cargo xtask budget`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Arguments {
+    /// Measure this program instead of the release binary, which is built otherwise.
+    #[arg(long, value_name = "PATH")]
+    rustbox: Option<PathBuf>,
+}
+
+/// Where the budget is.
+const FILE: &str = "xtask/src/bench/budget.json";
+/// Runs of which the least counts.
+const RUNS: usize = 5;
+
+/// Measures, prints, and fails when anything is beyond its budget.
+pub(crate) fn check(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let rustbox = match &arguments.rustbox {
+        Some(path) => path.canonicalize().with_context(|| format!("find {}", path.display()))?,
+        None => workspace.release_binary()?,
+    };
+    let path = workspace.root.join(FILE);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let budgets: BTreeMap<String, BTreeMap<String, u64>> = serde_json::from_str(&text).context(FILE)?;
+    let cgroups = cgroups();
+    let measured = super::in_directory(|directory| measure(workspace, &rustbox, directory))?;
+    let Some(budget) = budgets.get(cgroups) else {
+        // What it costs to attach differs, and nobody has measured that here: it is shown, and held to nothing.
+        println!("{FILE} has no budget for cgroups {cgroups}: {measured:?}");
+        return Ok(());
+    };
+    let mut beyond = Vec::new();
+    for (name, most) in budget {
+        match measured.get(name.as_str()) {
+            None => beyond.push(format!("{name} was not measured")),
+            Some(found) => {
+                println!("{name}: {found} of {most}");
+                if found > most {
+                    beyond.push(format!("{name}: {found}, the budget is {most}"));
+                }
+            }
+        }
+    }
+    if !beyond.is_empty() {
+        bail!("a run costs more than {FILE} allows with cgroups {cgroups}:\n  {}", beyond.join("\n  "));
+    }
+    Ok(())
+}
+
+/// By which interface boxes are limited here: what it costs to attach depends on it.
+fn cgroups() -> &'static str {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let has = |kind: &str| mounts.lines().any(|line| line.contains(kind));
+    match (has(" - cgroup "), has(" - cgroup2 ")) {
+        (true, true) => "hybrid",
+        (true, false) => "v1",
+        (false, _) => "v2",
+    }
+}
+
+fn measure(workspace: &Workspace, rustbox: &Path, directory: &Path) -> Result<BTreeMap<&'static str, u64>> {
+    let nothing = super::compile(workspace, directory, "nothing")?;
+    let waits = super::compile(workspace, directory, "waits")?;
+    let stage = Stage { directory: directory.to_owned(), rustbox: rustbox.to_owned(), nothing };
+    let words = stage.run(&stage.nothing);
+    let run = Contender { name: RUSTBOX, words, note: "" };
+    let mut least = BTreeMap::new();
+    let mut note = |name, found: u64| {
+        let known = least.entry(name).or_insert(found);
+        *known = found.min(*known);
+    };
+    for _ in 0..RUNS {
+        // The first one makes directories that the others find.
+        note("page_faults", page_faults(&run)?);
+        let calls = calls::count(&run, directory)?.context("strace is needed: apt-get install strace")?;
+        note("system_calls_to_exec", u64::try_from(calls.to_exec)?);
+        note("system_calls_in_all", u64::try_from(calls.in_all)?);
+        for (name, kib) in memory::of_rustbox(&stage, &waits)? {
+            match name.as_str() {
+                "rustbox" => note("supervisor_peak_kib", kib),
+                "rustbox-keeper" => note("keeper_peak_kib", kib),
+                "rustbox-init" => note("init_peak_kib", kib),
+                other => bail!("a process of ours that has no budget: {other}"),
+            }
+        }
+    }
+    Ok(least)
+}
+
+/// Page faults of everything that a run consists of.
+fn page_faults(run: &Contender) -> Result<u64> {
+    let count = || getrusage(UsageWho::RUSAGE_CHILDREN).map(|usage| usage.minor_page_faults()).context("getrusage");
+    let before = count()?;
+    let mut command = run.command();
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().context("start rustbox")?;
+    if !status.success() {
+        bail!("{}: {status}", run.text());
+    }
+    u64::try_from(count()? - before).context("page faults went backwards")
+}
