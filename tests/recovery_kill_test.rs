@@ -57,8 +57,7 @@ impl Scene {
         let member = Command::new("/bin/cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a member");
         let scene = Self { directory, dead, member, stranger };
         assert_eq!(scene.call(&["ps"]).status.code(), Some(0), "makes the directories");
-        let quarantined = scene.call(&["health", "--quarantine", "--reason", "cleanup_failure"]);
-        assert!(quarantined.status.success(), "{quarantined:?}");
+        assert!(scene.call(&["health", "--quarantine", "--reason", "cleanup_failure"]).status.success());
         scene.leave(number);
         scene
     }
@@ -189,8 +188,7 @@ impl Scene {
         if lease.is_ok_and(|text| !text.is_empty()) {
             wrong.push("the uid is leased still".to_owned());
         }
-        let check = self.call(&["health", "--check"]);
-        if check.status.code() != Some(0) {
+        if self.call(&["health", "--check"]).status.code() != Some(0) {
             wrong.push(format!("not healthy: {:?}", self.call(&["health"])));
         }
         let recoveries = self.count("rustbox_recoveries_total{");

@@ -228,10 +228,13 @@ impl Step<'_> {
             Some(_) | None => kind,
         };
         let since = held.map_or_else(|| self.now.clone(), |held| held.since.clone());
+        // Nor do they take away what was seen before.
+        let detail = held.filter(|_| words.is_some()).map_or(detail, |held| held.detail.as_str());
+        let detail = detail.to_owned();
         let reason = words.unwrap_or(kind.as_str()).to_owned();
         self.effects.push(Effect::Count(Count::Quarantined(kind)));
         self.effects.push(Effect::Warn { event: "worker_quarantined", detail: format!("{reason}: {detail}") });
-        let (detail, by) = (detail.to_owned(), self.by.to_owned());
+        let by = self.by.to_owned();
         self.state.quarantine = Some(Quarantine { kind, reason: reason.clone(), detail: detail.clone(), since, by });
         self.remember(What::Quarantined, &reason, &detail);
         true

@@ -27,6 +27,7 @@ fn last_json(said: &Said) -> Value {
 // Q07, C14: each threshold on a real host. What leads out is what the refusal names.
 #[test]
 fn each_shortage_refuses_and_quarantines_until_a_recovery_sees_it_gone() {
+    let _host = crate::undisturbed();
     let rows = [
         ("disk", "size=8M", "mount -o remount,size=1G $S", "bytes free on the disk"),
         ("inodes", "size=1G,nr_inodes=64", "mount -o remount,nr_inodes=100000 $S", "inodes free on the disk"),
@@ -64,6 +65,7 @@ fn each_shortage_refuses_and_quarantines_until_a_recovery_sees_it_gone() {
 // A disk that is full to the last byte: the quarantine cannot be written, and the run is refused all the same.
 #[test]
 fn a_full_disk_refuses_runs_although_nothing_can_be_written_down() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let said = script(
         &sandbox,
@@ -87,6 +89,7 @@ fn a_full_disk_refuses_runs_although_nothing_can_be_written_down() {
 
 #[test]
 fn a_read_only_state_directory_is_named_and_nothing_runs() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let said = script(
         &sandbox,
@@ -105,6 +108,7 @@ fn a_read_only_state_directory_is_named_and_nothing_runs() {
 // Boxes of others on this host cost descriptors too, so what works here may fail there: then the shortage is named.
 #[test]
 fn sixteen_descriptors_are_enough_or_the_shortage_is_named() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let rows = [
         ("health --check", 2),
@@ -125,6 +129,7 @@ fn sixteen_descriptors_are_enough_or_the_shortage_is_named() {
 
 #[test]
 fn a_state_directory_that_others_can_reach_is_named_and_left_as_it_is() {
+    let _host = crate::undisturbed();
     for case in ["symlink", "world-writable", "somebody else's"] {
         let sandbox = Sandbox::new();
         let state = sandbox.path().join("state");
@@ -160,6 +165,7 @@ fn a_state_directory_that_others_can_reach_is_named_and_left_as_it_is() {
 // T03, C08-C10, C04: what is mounted below a dead box is unmounted; what holds it makes the worker fail its baseline.
 #[test]
 fn a_mount_of_a_dead_box_is_unmounted_and_one_that_is_held_quarantines() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let dead = "$R ps >/dev/null; mkdir -p $S/boxes/dead-one/a; echo torn > $S/boxes/dead-one/lock; mount -t tmpfs none $S/boxes/dead-one/a
          mkdir $S/boxes/dead-one/a/b; mount -t tmpfs none $S/boxes/dead-one/a/b";
@@ -187,6 +193,7 @@ fn a_mount_of_a_dead_box_is_unmounted_and_one_that_is_held_quarantines() {
 // C01, C04, C06, C11, D14: a run whose directory cannot be removed. The third in a row takes the worker out.
 #[test]
 fn three_cleanups_in_a_row_that_fail_on_a_mount_quarantine() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -221,6 +228,7 @@ fn three_cleanups_in_a_row_that_fail_on_a_mount_quarantine() {
 
 #[test]
 fn two_recoveries_and_ten_runs_at_once_all_end_well() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let said = script(
         &sandbox,
@@ -240,6 +248,7 @@ fn two_recoveries_and_ten_runs_at_once_all_end_well() {
 // which outweighs the failed cleanup in the verdict.
 #[test]
 fn a_cgroup_that_is_held_is_told_and_recovered_when_it_is_let_go() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let said = script(
         &sandbox,
@@ -264,6 +273,7 @@ fn a_cgroup_that_is_held_is_told_and_recovered_when_it_is_let_go() {
 // D18: systemd names cgroups after units. One that begins like a box's is told from a box by what a box's name may hold.
 #[test]
 fn a_units_cgroup_is_no_box_whatever_it_is_called() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let said = script(
         &sandbox,

@@ -19,6 +19,7 @@ fn start(sandbox: &Sandbox, args: &[&str]) -> Child {
 // Counters survive process ends and concurrent writers: whoever returned was counted, whoever was killed was counted once at most.
 #[test]
 fn runs_at_once_lose_no_count_although_some_are_killed() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let mut runs: Vec<Child> = (0..MANY).map(|_| start(&sandbox, &["run", "--quiet", "--", "true"])).collect();
     for victim in runs.iter_mut().step_by(4) {
@@ -39,6 +40,7 @@ fn runs_at_once_lose_no_count_although_some_are_killed() {
 
 #[test]
 fn quarantines_at_once_are_all_in_the_history_although_some_are_killed() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let reason = |number: usize| format!("reason-{number}");
     let mut writers: Vec<Child> =

@@ -30,6 +30,7 @@ fn stale_record(sandbox: &Sandbox, id: &str) -> PathBuf {
 // S42-S45, Q01, D15.
 #[test]
 fn a_quarantined_worker_refuses_before_anything_is_created() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     assert_eq!(health(&sandbox)["status"], "healthy");
     quarantine(&sandbox, "orphan_process_detected");
@@ -51,6 +52,7 @@ fn a_quarantined_worker_refuses_before_anything_is_created() {
 // S50, Q04, Q06.
 #[test]
 fn recovery_leaves_an_orphan_quarantine_to_a_person_and_lifts_a_cleanup_one() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     for (reason, lifted) in [("orphan_process_detected", false), ("cleanup_failure", true), ("maintenance", false)] {
         quarantine(&sandbox, reason);
@@ -87,6 +89,7 @@ fn recovery_leaves_an_orphan_quarantine_to_a_person_and_lifts_a_cleanup_one() {
 // Q05, T03, D39: what a dead supervisor left is seen, stands in the way of --unquarantine, and is recovered.
 #[test]
 fn a_dead_box_is_dirt_until_it_is_recovered() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let clean = sandbox.rustbox(["health", "--verify-clean"]);
     assert_eq!(
@@ -119,6 +122,7 @@ fn a_dead_box_is_dirt_until_it_is_recovered() {
 // What stands in the way of a run is collected by it: a torn record of the same name, and one of another.
 #[test]
 fn a_run_collects_what_is_in_its_way_first() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let (same, other) = (stale_record(&sandbox, "in-the-way"), stale_record(&sandbox, "beside"));
     let said = sandbox.rustbox(["run", "--box-id", "in-the-way", "--", "true"]);
@@ -130,6 +134,7 @@ fn a_run_collects_what_is_in_its_way_first() {
 // T07: safe beside a living box, which is not dirt either.
 #[test]
 fn recovery_leaves_a_living_box_alone() {
+    let _host = crate::undisturbed();
     use std::io::{BufRead, BufReader};
     let sandbox = Sandbox::new();
     let mut command = sandbox.command();
@@ -150,6 +155,7 @@ fn recovery_leaves_a_living_box_alone() {
 // D19: `systemctl stop rustbox` refuses runs, and that is no quarantine.
 #[test]
 fn a_stopped_service_refuses_runs_until_it_is_started() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.rustbox(["health", "--stop-accepting"]).code, Some(0));
     let said = sandbox.rustbox(["run", "--", "true"]);
@@ -164,6 +170,7 @@ fn a_stopped_service_refuses_runs_until_it_is_started() {
 // QR08.
 #[test]
 fn a_torn_state_quarantines_at_the_next_run() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     for flag in ["--stop-accepting", "--start-accepting"] {
         assert_eq!(sandbox.rustbox(["health", flag]).code, Some(0));
@@ -182,6 +189,7 @@ fn a_torn_state_quarantines_at_the_next_run() {
 
 #[test]
 fn deeds_exclude_each_other_and_an_odd_flag_is_misuse() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     for args in [
         &["health", "--check", "--recover"][..],
@@ -198,6 +206,7 @@ fn deeds_exclude_each_other_and_an_odd_flag_is_misuse() {
 // R03, S53, S54, D25: every name, each from 0.
 #[test]
 fn every_metric_is_there_before_anything_happened() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let text = sandbox.rustbox(["metrics"]).stdout;
     for series in [
@@ -239,6 +248,7 @@ fn every_metric_is_there_before_anything_happened() {
 // D21: what an audit finds counts, unless it is told to look without consequence.
 #[test]
 fn an_audit_that_finds_a_dead_box_makes_the_worker_unhealthy_until_it_is_gone() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     stale_record(&sandbox, "dead-three");
     assert_eq!(sandbox.rustbox(["audit", "--no-quarantine"]).code, Some(1));
@@ -256,6 +266,7 @@ fn an_audit_that_finds_a_dead_box_makes_the_worker_unhealthy_until_it_is_gone() 
 // S03, S42, S45, D21: a process that left its cgroup is found from outside, and nothing runs after that.
 #[test]
 fn a_process_that_was_moved_out_of_its_cgroup_quarantines_the_worker() {
+    let _host = crate::disturbed();
     use std::io::{BufRead, BufReader};
     let sandbox = Sandbox::new();
     let mut command = sandbox.command();

@@ -46,6 +46,7 @@ impl Drop for Served {
 // C05, S45.
 #[test]
 fn healthz_says_503_while_runs_are_refused_and_metrics_are_served() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let served = Served::start(&sandbox);
     assert_eq!(served.ask("GET", "/healthz").0, 200);
@@ -63,6 +64,7 @@ fn healthz_says_503_while_runs_are_refused_and_metrics_are_served() {
 
 #[test]
 fn no_thread_of_the_server_has_a_capability() {
+    let _host = crate::undisturbed();
     let sandbox = Sandbox::new();
     let served = Served::start(&sandbox);
     assert_eq!(served.ask("GET", "/healthz").0, 200);

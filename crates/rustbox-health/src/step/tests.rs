@@ -216,6 +216,8 @@ fn a_violation_outweighs_a_quarantine_that_a_recovery_could_lift() {
     assert_eq!(worker.kind(), Some(ReasonKind::OrphanProcessDetected));
     worker.then(&Event::Quarantine { reason: "cleanup_failure".into() }).then(&recovered());
     assert_eq!(worker.kind(), Some(ReasonKind::OrphanProcessDetected), "words do not make it easier to lift");
+    let held = worker.state.quarantine.as_ref().unwrap();
+    assert_eq!((held.reason.as_str(), held.detail.as_str()), ("cleanup_failure", "orphan_detected: a is there"));
 }
 
 #[test]
