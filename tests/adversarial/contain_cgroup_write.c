@@ -24,7 +24,9 @@ int main(void)
     nftw("/proc/1/root/sys/fs/cgroup", visit, 16, FTW_PHYS);
     say("found: %d files of a cgroup file system", found);
     mkdir("/tmp/cg", 0700);
-    tried("mount(cgroup2)", mount("none", "/tmp/cg", "cgroup2", 0, NULL));
+    /* Not in a pen: the one cgroup2 of the host would take on the options of this mount. */
+    if (in_box())
+        tried("mount(cgroup2)", mount("none", "/tmp/cg", "cgroup2", 0, NULL));
     tried("mount(cgroup)", mount("none", "/tmp/cg", "cgroup", 0, "memory"));
     char line[512];
     FILE *own = fopen("/proc/self/cgroup", "r");

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     /// Attack another sandbox instead, as `tests/targets/NAME.toml` says: bwrap, firejail, unshare, none, ... May be repeated.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["vm", "matrix"])]
     target: Vec<String>,
-    /// Only attacks and parts whose name holds this.
+    /// Only attacks and parts whose name holds this, or one of these with commas between them.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Leave out the sweeps, races and models.

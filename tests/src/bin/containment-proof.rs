@@ -42,7 +42,7 @@ struct RunArguments {
     /// Cgroup interface that rustbox is told to use.
     #[arg(long)]
     backend: Option<String>,
-    /// Only attacks and parts whose name holds this.
+    /// Only attacks and parts whose name holds this, or one of these with commas between them.
     #[arg(long)]
     only: Option<String>,
     /// The numbers of the night.

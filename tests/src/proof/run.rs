@@ -20,7 +20,7 @@ pub struct Plan {
     pub directory: PathBuf,
     /// A cgroup interface that rustbox is told to use.
     pub backend: Option<String>,
-    /// Only attacks and parts whose name holds this.
+    /// Only attacks and parts whose name holds one of these, with commas between them.
     pub only: Option<String>,
     /// Test programs by name, for the parts; those that are not here are not planned.
     pub programs: Vec<(PartProgram, PathBuf)>,
@@ -41,7 +41,7 @@ pub fn run_host(plan: &Plan, tell: Tell<'_>) -> HostRun {
     let started_at = crate::clock::now_rfc3339();
     let binary = crate::rustbox().to_owned();
     let table = payload_table();
-    let wanted = |name: &str| plan.only.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    let wanted = |name: &str| plan.only.as_ref().is_none_or(|parts| parts.split(',').any(|part| name.contains(part)));
     let cases: Vec<(&Payload, &Case)> = table
         .iter()
         .flat_map(|p| p.case.iter().map(move |c| (p, c)))
