@@ -5,7 +5,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -14,6 +17,11 @@ use crate::parse::{CN_IDX_PROC, ProcEvent, listen_request, parse_proc_events};
 
 /// Longest datagram: one event is 76 bytes.
 const DATAGRAM_BYTES: usize = 4096;
+/// `PROC_PID_INIT_INO` and `PROC_USER_INIT_INO` of include/linux/proc_ns.h.
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+/// How long the kernel may take to answer a subscription: it does so within the call.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// Events that are fetched before anything else is done: a storm of forks must not hold up the comparison of trees.
 const BATCH_MAX: usize = 4096;
 
@@ -35,8 +43,17 @@ impl ProcConnector {
     /// Subscribes. Needs `CAP_NET_ADMIN`, and the PID namespace and the network namespace that the host booted with.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(crate) fn open(buffer_bytes: usize) -> io::Result<Self> {
+    /// What the kernel says, or that it says nothing: whoever is in another PID namespace or user namespace is passed over
+    /// in silence (`cn_proc_mcast_ctl` in drivers/connector/cn_proc.c). When somebody else listens, he gets the events all
+    /// the same, with pids that mean nothing where he is.
+    pub(crate) fn open(pid_namespace: u64, buffer_bytes: usize) -> io::Result<Self> {
+        let user_namespace = std::fs::metadata("/proc/self/ns/user")?.ino();
+        if (pid_namespace, user_namespace) != (INITIAL_PID_NAMESPACE, INITIAL_USER_NAMESPACE) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "only the host's first PID and user namespace has them",
+            ));
+        }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let protocol = Some(netlink::CONNECTOR);
         let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
@@ -46,6 +63,11 @@ impl ProcConnector {
         }
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, CN_IDX_PROC))?;
         rustix::net::send(&socket, &listen_request(std::process::id()), SendFlags::empty())?;
+        let mut waiting = [PollFd::new(&socket, PollFlags::IN)];
+        let limit = Timespec::try_from(ANSWER_LIMIT).map_err(|_| Errno::INVAL)?;
+        if rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&limit)))? == 0 {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel does not answer"));
+        }
         Ok(Self { socket })
     }
 

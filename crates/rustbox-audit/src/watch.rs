@@ -88,7 +88,7 @@ pub fn watch(
 ) -> Result<(), AuditError> {
     let passes = Passes::new()?;
     // Subscribed before the first walk: who begins meanwhile is in both.
-    let connector = ProcConnector::open(options.event_bytes);
+    let connector = ProcConnector::open(root.observer().pid_namespace, options.event_bytes);
     let mut glances = Glances::new(root, options.audit.patience);
     glances.walk()?;
     std::thread::scope(|scope| {

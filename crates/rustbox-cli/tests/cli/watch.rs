@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops where its box cannot be set up")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -130,6 +130,23 @@ fn a_watch_that_may_kill_ends_what_escaped() {
         .any(|result| result["action"]["end"]["process"]["pid"] == pid && result["outcome"] == "done");
     assert!(ended, "{pass:#}");
     drop(running);
+}
+
+// The kernel passes over a subscriber in another PID namespace without a word: that must not look like silence.
+#[test]
+fn a_watch_that_gets_no_events_says_so() {
+    let sandbox = Sandbox::new();
+    let rustbox = sandbox.command();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(rustbox.get_program());
+    command.args(["audit", "--watch", "--json", "--no-quarantine", "--interval", "3600"]);
+    command.env_clear().envs(rustbox.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = command.current_dir(sandbox.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = listen(child.stdout.take().unwrap());
+    let watch = Watch { child, lines };
+    let line = watch.next("a gap", |line| line["finding"]["kind"] == "coverage_gap");
+    let what = line["finding"]["what"].as_str().unwrap();
+    assert!(what.starts_with("process events cannot be had"), "{what}");
 }
 
 #[test]
