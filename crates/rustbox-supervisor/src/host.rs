@@ -49,11 +49,12 @@ impl Host {
     /// A place that is not a directory of root's that nobody else can write to; no usable cgroups.
     pub fn open(places: &Places, backend: Option<CgroupBackend>) -> Result<Self, Error> {
         let hierarchies = Hierarchies::detect_at(backend, places.cgroup_root.as_deref())?;
-        let state = trusted_directory(&places.state_dir)?;
-        let runtime = trusted_directory(&places.runtime_dir)?;
+        let owner = rustix::process::geteuid().as_raw();
+        let state = trusted_directory(&places.state_dir, owner)?;
+        let runtime = trusted_directory(&places.runtime_dir, owner)?;
         Ok(Self {
-            boxes: child_directory(state.as_fd(), &places.state_dir, "boxes")?,
-            uids: child_directory(runtime.as_fd(), &places.runtime_dir, "uids")?,
+            boxes: child_directory(state.as_fd(), &places.state_dir, "boxes", owner)?,
+            uids: child_directory(runtime.as_fd(), &places.runtime_dir, "uids", owner)?,
             places: places.clone(),
             hierarchies,
             boot_id: read_kernel("/proc/sys/kernel/random/boot_id")?,
@@ -129,7 +130,7 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFl
 const PRIVATE_MODE: Mode = Mode::RWXU;
 
 /// Opens a directory that must be root's own; makes it, and its parents, when it is missing.
-fn trusted_directory(path: &Path) -> Result<OwnedFd, Error> {
+fn trusted_directory(path: &Path, owner: u32) -> Result<OwnedFd, Error> {
     let failed = |errno: Errno| Error::Open { path: path.to_owned(), source: errno.into() };
     let fd = match openat(CWD, path, OPEN_DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => {
@@ -148,13 +149,13 @@ fn trusted_directory(path: &Path) -> Result<OwnedFd, Error> {
         }
         result => result.map_err(failed)?,
     };
-    check(&fd, path)?;
+    check(&fd, path, owner)?;
     Ok(fd)
 }
 
-fn check(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
+fn check(fd: &OwnedFd, path: &Path, owner: u32) -> Result<(), Error> {
     let found = fstat(fd).map_err(|errno| Error::Open { path: path.to_owned(), source: errno.into() })?;
-    let problem = if found.st_uid != rustix::process::geteuid().as_raw() {
+    let problem = if found.st_uid != owner {
         "belongs to somebody else; it must belong to the user that runs rustbox"
     } else if found.st_mode & 0o022 != 0 {
         "can be written to by others; chmod it to 0700"
@@ -164,7 +165,7 @@ fn check(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
     Err(Error::Untrusted { path: path.to_owned(), problem })
 }
 
-fn child_directory(parent: BorrowedFd<'_>, parent_path: &Path, name: &str) -> Result<OwnedFd, Error> {
+fn child_directory(parent: BorrowedFd<'_>, parent_path: &Path, name: &str, owner: u32) -> Result<OwnedFd, Error> {
     let path = parent_path.join(name);
     let failed = |errno: Errno| Error::Open { path: path.clone(), source: errno.into() };
     let fd = match openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
@@ -177,6 +178,6 @@ fn child_directory(parent: BorrowedFd<'_>, parent_path: &Path, name: &str) -> Re
         }
         result => result.map_err(failed)?,
     };
-    check(&fd, &path)?;
+    check(&fd, &path, owner)?;
     Ok(fd)
 }

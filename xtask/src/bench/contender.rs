@@ -33,6 +33,8 @@ pub(crate) struct Stage {
 const ETC: [&str; 7] = ["alternatives", "ca-certificates", "ld.so.cache", "localtime", "pki", "ssl", "crypto-policies"];
 /// Links that a merged `/usr` has at the root.
 const LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+/// How the name of a container begins.
+const CONTAINER: &str = "rustbox-bench-";
 pub(crate) const BARE: &str = "bare";
 pub(crate) const RUSTBOX: &str = "rustbox";
 pub(crate) const RUSTBOX_NO_V1: &str = "rustbox-no-v1";
@@ -43,6 +45,15 @@ impl Contender {
         let mut command = Command::new(words.next().map_or("true", String::as_str));
         command.args(words);
         command
+    }
+
+    /// The same for one of several at once: runtimes of containers want a name for each.
+    pub(crate) fn numbered(&self, number: usize) -> Self {
+        let mut one = self.clone();
+        if let Some(id) = one.words.last_mut().filter(|word| word.starts_with(CONTAINER)) {
+            id.push_str(&format!("-{number}"));
+        }
+        one
     }
 
     pub(crate) fn text(&self) -> String {
@@ -182,6 +193,6 @@ fn oci(stage: &Stage, runtime: &str) -> Result<Vec<String>> {
     });
     let path = bundle.join("config.json");
     fs::write(&path, config.to_string()).with_context(|| format!("write {}", path.display()))?;
-    let id = format!("rustbox-bench-{runtime}-{}", std::process::id());
+    let id = format!("{CONTAINER}{runtime}-{}", std::process::id());
     Ok(strings(&[runtime, "run", "--bundle", &bundle.display().to_string(), &id]))
 }

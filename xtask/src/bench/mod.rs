@@ -141,6 +141,8 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
         println!("$ {}", contender.text());
     }
     let mut report = Report { host: host(seed, arguments.rounds), contenders, ..Report::default() };
+    report.places =
+        [(rustbox, "rustbox"), (directory, "$DIR")].map(|(path, name)| (path.display().to_string(), name)).into();
     report.samples = rounds::run(&report.contenders, arguments.rounds, &mut shuffle)?;
     report.calls = report.contenders.iter().map(|one| calls::count(one, directory)).collect::<Result<_>>()?;
     report.memory = memory::of_rustbox(&stage, &programs.waits)?;

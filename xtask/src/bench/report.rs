@@ -17,6 +17,8 @@ pub(crate) struct Report {
     /// Kernel, processors, cgroups, seed.
     pub(crate) host: String,
     pub(crate) contenders: Vec<Contender>,
+    /// Paths of this machine, and what stands for them in what is written.
+    pub(crate) places: Vec<(String, &'static str)>,
     pub(crate) samples: Vec<Samples>,
     pub(crate) calls: Vec<Option<Calls>>,
     /// Peak resident set of each of our processes, in KiB.
@@ -78,7 +80,8 @@ impl Report {
         }
         text.push_str("\n## Command lines\n\n");
         for contender in &self.contenders {
-            let _ = writeln!(text, "- {} ({}):\n  `{}`", contender.name, contender.note, contender.text());
+            let line = self.places.iter().fold(contender.text(), |line, (path, name)| line.replace(path, name));
+            let _ = writeln!(text, "- {} ({}):\n  `{line}`", contender.name, contender.note);
         }
         text
     }

@@ -14,8 +14,12 @@ pub(crate) fn run(contender: &Contender, workers: usize, runs: usize) -> Result<
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while next.fetch_add(1, Ordering::Relaxed) < runs {
-                    let status = contender.command().stdin(std::process::Stdio::null()).status();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs {
+                        break;
+                    }
+                    let status = contender.numbered(number).command().stdin(std::process::Stdio::null()).status();
                     if !status.is_ok_and(|status| status.success()) {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
