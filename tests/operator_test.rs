@@ -349,6 +349,23 @@ fn wait_for_box_waits_for_its_turn() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_a_box_and_leaves_the_box_alone() {
+    let lab = Lab::open("no-turn");
+    let running = a_living_box(&lab, &[]);
+    let box_id = running.box_id().to_owned();
+    let second = lab.a_box().named(&box_id).argv(["/bin/true"]).flags(["--wait-for-box"]).report_as("second").start();
+    // Its meta or report is not there yet; that it waits shows in its not having ended.
+    assert!(!second.pidfd().wait(Duration::from_millis(300)), "it does not wait");
+    second.signal(Signal::TERM);
+    assert!(second.pidfd().wait(Duration::from_secs(10)), "a signal does not end the wait");
+    let code = second.exit_code();
+    assert_eq!(code, Some(128 + 15));
+    assert!(!members(&format!("{}/rustbox-{box_id}", first_root(&lab))).is_empty(), "the other's box is gone");
+    running.signal(Signal::TERM);
+    running.finish().assert_contained().assert_verdict("INT", "interrupted", 143);
+}
+
+#[test]
 fn status_lines_tell_the_run_and_end_with_the_report() {
     let lab = Lab::open("status-fd");
     let lines = lab.path().join("lines");

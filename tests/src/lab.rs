@@ -353,6 +353,15 @@ impl<'lab> RunningBox<'lab> {
         drop(self);
     }
 
+    /// Reaps a rustbox that has ended, whatever is left of boxes of its id, and returns its exit code.
+    ///
+    /// # Panics
+    /// When it cannot be reaped.
+    #[must_use]
+    pub fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().expect("reap rustbox").code()
+    }
+
     /// Waits for rustbox's end.
     ///
     /// # Panics

@@ -140,6 +140,9 @@ impl CliError {
         if matches!(self, Self::Quarantined(_)) {
             return ExitCode::QUARANTINED;
         }
+        if let Self::Supervisor(rustbox_supervisor::Error::Interrupted { signal }) = self {
+            return ExitCode::SIGNAL_BASE.saturating_add(u8::try_from(*signal).unwrap_or(0));
+        }
         let refused = matches!(self, Self::Spec { source: SpecError::ControlOff { .. }, .. } | Self::Unprivileged)
             || !self.missing_controls().is_empty();
         if refused { ExitCode::CONTROL_MISSING } else { ExitCode::INTERNAL }
@@ -149,6 +152,8 @@ impl CliError {
     pub(crate) fn cause(&self) -> &'static str {
         if matches!(self, Self::Supervisor(rustbox_supervisor::Error::Busy { .. })) {
             "box_busy"
+        } else if self.is_interrupted() {
+            "interrupted"
         } else if self.exit_code() == ExitCode::QUARANTINED {
             "worker_quarantined"
         } else if self.exit_code() == ExitCode::CONTROL_MISSING {
@@ -156,6 +161,11 @@ impl CliError {
         } else {
             "ie_setup"
         }
+    }
+
+    /// Whether a signal to rustbox is why there was no run.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Supervisor(rustbox_supervisor::Error::Interrupted { .. }))
     }
 
     /// The controls that are missing, where that is the reason.
@@ -217,6 +227,7 @@ mod tests {
             CliError::Supervisor(Error::ControlMissing(missing)),
             CliError::Supervisor(Error::PassFd { fd: 7 }),
             CliError::Supervisor(Error::Busy { id: rustbox_core::BoxId::from_random(7), owner: Some(42) }),
+            CliError::Supervisor(Error::Interrupted { signal: 15 }),
             CliError::Unprivileged,
             CliError::BoxName("A".parse::<rustbox_core::BoxId>().unwrap_err()),
             CliError::Stdout(std::io::Error::from_raw_os_error(32)),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustbox_cgroup::BoxCgroup;
 use rustbox_core::{BoxId, Record, RunPlan};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use crate::clock::now_rfc3339;
@@ -12,8 +13,9 @@ use crate::collect;
 use crate::error::Error;
 use crate::keeper::{Keeper, TAG_LEASE};
 use crate::lease::{self, Lease};
-use crate::lock::{BoxLock, Taken};
+use crate::lock::{self, BoxLock, Taken};
 use crate::progress::{Context, Event};
+use crate::watch;
 
 /// How often a waiting run looks whether its name has become free.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -40,22 +42,37 @@ impl Claim {
     pub(crate) fn take(context: &mut Context<'_>) -> Result<Self, Error> {
         let deadline = context.plan.wait_for_box.map(|wait| Instant::now() + wait);
         loop {
-            let keeper = Keeper::spawn(context.host, &context.id, &context.plan.limits)?;
-            context.tell(Event::KeeperStarted);
-            match Self::with(context, &keeper) {
-                Ok((lease, lock, record)) => {
-                    context.tell(Event::Locked { uid: lease.uid() });
-                    return Ok(Self { keeper, lease, lock, record });
+            let error = match Self::attempt(context, deadline) {
+                Ok(claim) => return Ok(claim),
+                Err(error) => error,
+            };
+            let waits = deadline.is_some_and(|at| Instant::now() < at);
+            if !matches!(error, Error::Busy { .. }) || !waits {
+                return Err(error);
+            }
+            wait_a_little(context)?;
+        }
+    }
+
+    /// One attempt. Who waits looks at the lock first: a keeper for each look would be a process every few
+    /// milliseconds.
+    fn attempt(context: &mut Context<'_>, deadline: Option<Instant>) -> Result<Self, Error> {
+        if deadline.is_some() && lock::record_is_held(context.host, &context.id) == Some(true) {
+            let owner = lock::peek(context.host, &context.id).map(|record| record.pid);
+            return Err(Error::Busy { id: context.id.clone(), owner });
+        }
+        let keeper = Keeper::spawn(context.host, &context.id, &context.plan.limits)?;
+        context.tell(Event::KeeperStarted);
+        match Self::with(context, &keeper) {
+            Ok((lease, lock, record)) => {
+                context.tell(Event::Locked { uid: lease.uid() });
+                Ok(Self { keeper, lease, lock, record })
+            }
+            Err(error) => {
+                if let Err(second) = keeper.dismiss() {
+                    tracing::warn!(error = %second, "the keeper of a box that was not started");
                 }
-                Err(error) => {
-                    if let Err(second) = keeper.dismiss() {
-                        tracing::warn!(error = %second, "the keeper of a box that was not started");
-                    }
-                    let waits = deadline.is_some_and(|at| Instant::now() < at);
-                    if !matches!(error, Error::Busy { .. }) || !waits || wait_a_little(context)? {
-                        return Err(error);
-                    }
-                }
+                Err(error)
             }
         }
     }
@@ -81,7 +98,7 @@ impl Claim {
         keeper.hand_over(TAG_LEASE, &[lease.fd()])?;
         lease.begin(context.host, &context.id)?;
         let record = record(context, lease.uid());
-        match lock(context, &record, keeper) {
+        match take_lock(context, &record, keeper) {
             Ok(lock) => Ok((lease, lock, record)),
             Err(error) => {
                 lease.end(context.host)?;
@@ -91,7 +108,7 @@ impl Claim {
     }
 }
 
-fn lock(context: &Context<'_>, record: &Record, keeper: &Keeper) -> Result<BoxLock, Error> {
+fn take_lock(context: &Context<'_>, record: &Record, keeper: &Keeper) -> Result<BoxLock, Error> {
     let id = &context.id;
     match BoxLock::take(context.host, record, keeper)? {
         Taken::Ours(lock) => return Ok(lock),
@@ -106,11 +123,16 @@ fn lock(context: &Context<'_>, record: &Record, keeper: &Keeper) -> Result<BoxLo
     }
 }
 
-/// True when the wait is over because of a signal.
-fn wait_a_little(context: &Context<'_>) -> Result<bool, Error> {
+/// Waits before the next attempt, unless a signal ends the whole run.
+fn wait_a_little(context: &Context<'_>) -> Result<(), Error> {
     let timeout = Timespec::try_from(LOOK_AGAIN).ok();
     let mut fds: Vec<_> = context.io.interrupt.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    poll(&mut fds, timeout.as_ref()).map(|ready| ready > 0).map_err(Error::call("poll"))
+    match poll(&mut fds, timeout.as_ref()) {
+        // A handler of the calling program ran.
+        Ok(0) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Err(Error::Interrupted { signal: watch::signal_number(context) }),
+        Err(errno) => Err(Error::call("poll")(errno)),
+    }
 }
 
 fn record(context: &Context<'_>, uid: u32) -> Record {

@@ -83,6 +83,12 @@ pub enum Error {
         /// The supervisor, as its record has it.
         owner: Option<u32>,
     },
+    /// A signal to the program came while it waited for the box's name.
+    #[error("signal {signal} ended the wait for the box")]
+    Interrupted {
+        /// Which one.
+        signal: i32,
+    },
     /// Every uid of the range is leased.
     #[error("every uid of the range {first}-{last} is leased to a box; end some, or run `rustbox cleanup --all`")]
     NoUid {

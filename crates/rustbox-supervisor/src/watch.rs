@@ -121,15 +121,19 @@ fn listen(init: &Init, told: &mut Told, blueprint: &Blueprint) -> Result<(), Err
     Ok(())
 }
 
-/// Which signal it was: the first word of a `signalfd_siginfo`.
 fn interrupted(context: &Context<'_>) -> KillReason {
+    KillReason::Interrupted { signal: signal_number(context) }
+}
+
+/// Which signal it was: the first word of a `signalfd_siginfo`.
+pub(crate) fn signal_number(context: &Context<'_>) -> i32 {
     let mut record = [0_u8; 128];
     let read = context.io.interrupt.map(|fd| rustix::io::read(fd, &mut record[..]));
     let number = match read {
         Some(Ok(_)) => record.first_chunk().map_or(0, |word| u32::from_ne_bytes(*word)),
         _ => 0,
     };
-    KillReason::Interrupted { signal: number.cast_signed() }
+    number.cast_signed()
 }
 
 /// When the limits are reached, as far as is known.

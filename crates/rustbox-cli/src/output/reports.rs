@@ -102,7 +102,7 @@ impl Reports {
         let refused = [ExitCode::CONTROL_MISSING, ExitCode::QUARANTINED].contains(&exit_code);
         let refusal = Refusal {
             schema: "rustbox.refusal/v1",
-            status: (!refused).then_some(Status::Ie),
+            status: if error.is_interrupted() { Some(Status::Int) } else { (!refused).then_some(Status::Ie) },
             cause: error.cause(),
             exit_code,
             message: error.lines().join("; "),
