@@ -32,4 +32,8 @@ wait "$holder" || true
 follow cleanup-failure 2
 sees 'done: box two' 'the worker is healthy'
 follow cleanup-failure 5
+# Cgroups and processes of living boxes may be somebody else's; those of these boxes are gone.
+for file in "$GAMEDAY/before.txt" /root/rustbox-now.txt; do
+    sed -i '/^\[cgroups\]$/,/^\[temp_dirs\]$/ { /rustbox-\(one\|two\|three\)$/ !d }' "$file"
+done
 code 0 diff "$GAMEDAY/before.txt" /root/rustbox-now.txt

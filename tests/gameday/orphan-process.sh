@@ -31,7 +31,7 @@ follow orphan-process 5
 wait "$run" || true
 follow orphan-process 3
 sees containment_violation
-follow orphan-process 6
+follow orphan-process 6 '[01]'
 sees '"clean":true'
 misses "rustbox-$box"
 code 120 rustbox run -- true

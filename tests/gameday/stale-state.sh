@@ -13,7 +13,7 @@ printf '{"schema":"rust' > "/var/lib/rustbox/boxes/$box-torn/lock"
 follow stale-state 1 1
 sees "$box" '"clean":false' '"temp_dirs":2'
 answer=$box
-follow stale-state 2
+follow stale-state 2 '[01]'
 sees '"pid":1' "rustbox-$box"
 follow stale-state 3
 sees "done: box $box" '"clean":true'
