@@ -22,6 +22,17 @@ die() {
     exit 1
 }
 
+# A day that fails leaves nothing either: what it has started ends, and its cgroups go.
+leave_nothing() {
+    local job
+    for job in $(jobs -p); do
+        kill "$job" 2> /dev/null || true
+    done
+    wait
+    find /sys/fs/cgroup -maxdepth 3 -name "rustbox-gameday-$$*" -type d -exec rmdir {} + 2> /dev/null || true
+}
+trap leave_nothing EXIT
+
 # Runs block N of a page: follow PAGE N [EXIT CODE]. $answer is what is typed when the block asks.
 answer=
 follow() {
