@@ -47,6 +47,11 @@ impl Contender {
         command
     }
 
+    /// Whether a run of it that fails is our failure.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name == BARE || self.name.starts_with(RUSTBOX)
+    }
+
     /// The same for one of several at once: runtimes of containers want a name for each.
     pub(crate) fn numbered(&self, number: usize) -> Self {
         let mut one = self.clone();

@@ -19,9 +19,12 @@ pub(crate) fn run(contenders: &[Contender], rounds: usize, shuffle: &mut Shuffle
     for round in 0..rounds + WARM_UP {
         for index in shuffle.order(contenders.len()) {
             let (Some(contender), Some(samples)) = (contenders.get(index), samples.get_mut(index)) else { continue };
-            let (wall, cpu) = once(contender)?;
-            if round >= WARM_UP {
-                samples.add(wall, cpu);
+            match once(contender) {
+                Ok((wall, cpu)) if round >= WARM_UP => samples.add(wall, cpu),
+                Ok(_) => {}
+                // Of another's sandbox one run less is counted; ours has to work every time.
+                Err(error) if contender.is_ours() => return Err(error),
+                Err(error) => println!("not counted: {error:#}"),
             }
         }
     }
