@@ -207,7 +207,7 @@ fn the_same_check_finds_survivors_of_a_supervisor_without_death_guards() {
     }
     let planted = planted.expect("the planted binary");
     let lab = Lab::open("planted");
-    let running = victim(&lab, STAYS).program(&planted).start();
+    let running = victim(&lab, STAYS).program(&planted).wrapped(["env", "RUSTBOX_PLANTED=no-death-guard"]).start();
     running.await_output("armed:");
     let box_id = running.box_id().to_owned();
     running.kill();

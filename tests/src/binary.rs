@@ -17,7 +17,8 @@ pub fn rustbox() -> &'static Path {
     })
 }
 
-/// Builds the program with its death guards taken out, for the tests that must go red with it.
+/// Builds the program with defects, for the tests that must go red with it: `RUSTBOX_PLANTED` chooses one when it runs.
+/// Never optimised: a release build refuses to have them.
 ///
 /// It has a name of its own, and lies beside the true one. Returns none where the program is given from outside and
 /// cannot be built; `RUSTBOX_PLANTED_BIN` names one then.
@@ -29,7 +30,7 @@ pub fn build_planted() -> Option<PathBuf> {
     if std::env::var_os("RUSTBOX_BIN").is_some() {
         return None;
     }
-    Some(build("rustbox-planted", &["--features", "planted-no-death-guard"]))
+    Some(build("rustbox-planted", &["--features", "planted-bugs"]))
 }
 
 /// `<target>` of `<target>/<triple>/<profile>/deps/<test>`.
@@ -50,11 +51,13 @@ fn build(name: &str, extra: &[&str]) -> PathBuf {
     cargo.args(["build", "--quiet", "--package", "rustbox-cli", "--bin", name, "--target-dir"]).arg(&target);
     let profile = profile_dir();
     let profile = profile.file_name().expect("a profile directory");
-    if profile == "release" {
+    let planted = !extra.is_empty();
+    if profile == "release" && !planted {
         cargo.arg("--release");
     }
     let status = cargo.args(extra).current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("run cargo");
     assert!(status.success(), "the program under test does not build: {cargo:?}");
     let triple = profile_dir().parent().and_then(Path::file_name).expect("a target triple").to_owned();
+    let profile = if planted { std::ffi::OsStr::new("debug") } else { profile };
     target.join(triple).join(profile).join(name)
 }

@@ -68,7 +68,7 @@ impl BoxCgroup {
         loop {
             match first {
                 // rmdir of a cgroup with members or children is EBUSY; other file systems say ENOTEMPTY.
-                Err(e) if matches!(e.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty) => {
+                Err(e) if is_busy(&e) => {
                     let children = remove_children(dir.fd.as_fd(), 0);
                     first = remove_empty(root, &name);
                     if first.is_ok() || Instant::now() >= ends {
@@ -97,6 +97,12 @@ impl BoxCgroup {
         let same = (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino);
         Ok(if same { Name::Ours } else { Name::Other })
     }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    use rustbox_core::planted::{Bug, is};
+    error.kind() == io::ErrorKind::DirectoryNotEmpty
+        || error.kind() == io::ErrorKind::ResourceBusy && !is(Bug::RetryOnlyNotEmpty)
 }
 
 /// One `rmdir` below a root; nothing there is fine.

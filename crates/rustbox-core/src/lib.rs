@@ -17,6 +17,7 @@ mod limits;
 mod outcome;
 mod overlay;
 mod plan;
+pub mod planted;
 mod process;
 mod record;
 mod report;

@@ -19,6 +19,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustbox_core::planted::{Bug, is};
 use rustbox_core::{Actor, Stage};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -87,24 +88,19 @@ fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
     wait_for_go(supervisor)
 }
 
-#[cfg(not(feature = "planted-no-death-guard"))]
 fn arm_death_signal() -> Result<(), Errno> {
-    set_parent_process_death_signal(Some(Signal::KILL))
+    let signal = (!is(Bug::NoDeathSignal) && !is(Bug::NoDeathGuard)).then_some(Signal::KILL);
+    set_parent_process_death_signal(signal)
 }
 
-#[cfg(feature = "planted-no-death-guard")]
-fn arm_death_signal() -> Result<(), Errno> {
-    set_parent_process_death_signal(None::<Signal>)
+/// What is asked of the supervisor's pidfd: whether it has ended.
+pub(crate) fn guard() -> PollFlags {
+    if is(Bug::NoLifeLine) || is(Bug::NoDeathGuard) { PollFlags::empty() } else { PollFlags::IN }
 }
-
-#[cfg(not(feature = "planted-no-death-guard"))]
-pub(crate) const GUARD: PollFlags = PollFlags::IN;
-#[cfg(feature = "planted-no-death-guard")]
-pub(crate) const GUARD: PollFlags = PollFlags::empty();
 
 /// The supervisor may have died between `clone3` and the arming of the signal.
 fn die_if_orphaned(plan: &Blueprint) {
-    let mut supervisor = [PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), GUARD)];
+    let mut supervisor = [PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), guard())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     if poll(&mut supervisor, Some(&now)) != Ok(0) {
         sys::exit_now(ORPHANED);
@@ -201,10 +197,10 @@ fn wait_for_job<'a>(
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(supervisor, PollFlags::IN),
-            PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), GUARD),
+            PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), guard()),
         ];
         match poll(&mut fds, None) {
-            Ok(_) if !fds[1].revents().is_empty() && !GUARD.is_empty() => sys::exit_now(ORPHANED),
+            Ok(_) if !fds[1].revents().is_empty() && !guard().is_empty() => sys::exit_now(ORPHANED),
             Ok(_) => break,
             Err(Errno::INTR) => {}
             Err(errno) => return Err(at(errno)),

@@ -9,7 +9,7 @@ use rustix::time::Timespec;
 
 use crate::blueprint::Blueprint;
 use crate::child::{Failure, cpu_ns, monotonic_ns};
-use crate::init::{GAVE_UP, GUARD, ORPHANED, give_up, say};
+use crate::init::{GAVE_UP, ORPHANED, give_up, guard, say};
 use crate::message::Message;
 use crate::sys;
 
@@ -115,7 +115,7 @@ enum Pause {
 fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>, round: Round) -> Result<Pause, Errno> {
     let mut fds = [
         PollFd::from_borrowed_fd(main.children.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), GUARD),
+        PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), guard()),
     ];
     let left = match round {
         Round::Unfinished => Some(0),
@@ -129,7 +129,7 @@ fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>, round: Round) -> 
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno),
     }
-    if !fds[1].revents().is_empty() && !GUARD.is_empty() {
+    if !fds[1].revents().is_empty() && !guard().is_empty() {
         sys::exit_now(ORPHANED);
     }
     // Also when a child has ended: there may always be one.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rustbox_cgroup::{BoxCgroup, Lock};
+use rustbox_core::planted::{Bug, is};
 use rustbox_core::{BoxId, Record};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -190,6 +192,12 @@ pub(crate) fn collect_locked(host: &Host, id: &BoxId, stale: Option<BoxLock>) ->
     if remains.is_empty()
         && let Some(mut stale) = stale
     {
+        if is(Bug::KillByPid)
+            && let Some(pid) = stale.record().and_then(|record| i32::try_from(record.pid).ok()).and_then(Pid::from_raw)
+            && let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
+        {
+            let _whoever = pidfd_send_signal(pidfd, Signal::KILL);
+        }
         if let Some(uid) = stale.record().map(|record| record.uid) {
             lease::end_of(host, uid, id)?;
         }

@@ -69,11 +69,25 @@ impl Closed<'_> {
             Ok(audit) => Audited {
                 doubts: doubts(audit.verdict),
                 proofs: audit.proofs.iter().map(proof_text).collect(),
-                findings: audit.findings,
+                findings: audit.findings.into_iter().chain(by_name(context)).collect(),
             },
             Err(error) => Audited { doubts: vec![chain("the box could not be audited", &error)], ..Audited::default() },
         }
     }
+}
+
+/// A defect on purpose: whoever is called rustbox.
+fn by_name(context: &Context<'_>) -> Vec<Finding> {
+    if !rustbox_core::planted::is(rustbox_core::planted::Bug::AuditByName) {
+        return Vec::new();
+    }
+    let named = |entry: std::fs::DirEntry| {
+        let is_us = entry.file_name().to_str() == Some(&context.host.pid().to_string());
+        let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        (comm.trim() == "rustbox" && !is_us)
+            .then(|| Finding::new(rustbox_core::FindingKind::PostCleanupLeak, "something is called rustbox".to_owned()))
+    };
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(named).collect()
 }
 
 fn doubts(verdict: Verdict) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustbox_cgroup::BoxCgroup;
+use rustbox_core::planted::{Bug, is};
 use rustbox_core::{Actor, AppliedControl, KillReason, ProcessKey, Record, RunPlan, SetupFailure, Stage};
 use rustbox_ns::{Blueprint, Init, Job, Resources, namespace_ids, planned_namespaces, spawn};
 
@@ -114,10 +115,11 @@ impl Sandbox {
         let cgroup = self.cgroup.insert(cgroup);
         claim.keeper.hand_over(TAG_CGROUPS, &cgroup.lock_fds()).map_err(|error| failed(Stage::Cgroup)(&error))?;
         context.tell(Event::CgroupsCreated);
-        let resources = Resources { uid: claim.lease.uid(), stdio, attach: cgroup.attach_fds() };
+        let resources = Resources { uid: claim.lease.uid(), stdio, attach: attach_fds(cgroup) };
         let blueprint = draw(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
         self.facts.reads_back = blueprint.reads_back();
-        let (init, blueprint) = spawn(blueprint, cgroup.clone_into()).map_err(|error| failed(Stage::Clone)(&error))?;
+        let (init, blueprint) = spawn(blueprint, cgroup.clone_into().filter(|_| !is(Bug::AttachAfterExec)))
+            .map_err(|error| failed(Stage::Clone)(&error))?;
         context.tell(Event::Cloned { init_pid: init.process().pid() });
         let init = self.init.insert(init);
         watch::until_armed(context, init, &mut self.told, &blueprint, Instant::now() + ARM_LIMIT)?;
@@ -137,6 +139,9 @@ impl Sandbox {
     fn release(&self, context: &mut Context<'_>) -> Result<(), Stop> {
         let init = self.init.as_ref().ok_or_else(|| refused(Stage::Release, "the init is gone".to_owned()))?;
         init.release().map_err(|error| failed(Stage::Release)(&error))?;
+        if is(Bug::AttachAfterExec) {
+            self.attach_late();
+        }
         context.tell(Event::Released);
         Ok(())
     }
@@ -170,13 +175,25 @@ impl Sandbox {
         self.write_marks(context, claim, claim.record_of(plan))
     }
 
+    /// A defect on purpose: the init is attached when its payload is there already.
+    fn attach_late(&self) {
+        let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else { return };
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(init.socket(), rustix::event::PollFlags::IN)];
+        let _ready = rustix::event::poll(&mut fds, None);
+        for path in cgroup.paths() {
+            let _late = std::fs::write(path.join("cgroup.procs"), init.process().pid().to_string());
+        }
+    }
+
     /// Asks the kernel whether what was ordered is so. A call that lied is found here.
     fn read_back(&mut self, context: &Context<'_>, blueprint: &Blueprint) -> Result<(), Stop> {
         let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else {
             return Err(refused(Stage::ReadBack, "there is no box to read back".to_owned()));
         };
         let pid = init.process().pid();
-        cgroup.verify_member(pid).map_err(|error| failed(Stage::Attach)(&error))?;
+        if !is(Bug::AttachAfterExec) {
+            cgroup.verify_member(pid).map_err(|error| failed(Stage::Attach)(&error))?;
+        }
         self.facts.applied = cgroup.applied().to_vec();
         for path in cgroup.paths() {
             self.facts.applied.push(applied(
@@ -192,6 +209,10 @@ impl Sandbox {
         self.facts.read_lifeline(context.host, pid, blueprint)?;
         self.facts.read_audit_session(pid, &self.told)
     }
+}
+
+fn attach_fds(cgroup: &BoxCgroup) -> Vec<std::os::fd::BorrowedFd<'_>> {
+    if is(Bug::AttachAfterExec) { Vec::new() } else { cgroup.attach_fds() }
 }
 
 pub(crate) fn applied(control: &str, requested: &str, read_back: &str, source: impl Into<String>) -> AppliedControl {
@@ -237,7 +258,7 @@ impl Facts {
         let Some(armed) = told.armed else {
             return Err(refused(Stage::Arm, "the init never said that it is armed".to_owned()));
         };
-        if armed.pdeathsig != SIGKILL && !cfg!(feature = "planted-no-death-guard") {
+        if armed.pdeathsig != SIGKILL && !is(Bug::NoDeathGuard) && !is(Bug::NoDeathSignal) {
             let detail = format!("the init's parent-death signal reads {} instead of {SIGKILL}", armed.pdeathsig);
             return Err(refused(Stage::Arm, detail));
         }

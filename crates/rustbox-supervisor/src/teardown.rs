@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustbox_cgroup::{BoxCgroup, CpuUsage, Emptied, KillMethod};
+use rustbox_core::planted::{Bug, is};
 use rustbox_core::{
     BoxProcess, Containment, ContainmentVerdict, Ending, Finding, FindingKind, InitEnding, KillReason, MemoryPeakSource,
 };
@@ -286,6 +287,10 @@ impl Autopsy {
 
     fn wait_until_empty(&mut self, cgroup: Option<&BoxCgroup>, killed: Instant) {
         let Some(cgroup) = cgroup else { return };
+        if is(Bug::ReportWithoutReading) {
+            (self.emptied, self.survivors, self.zombies) = (Some(killed.elapsed()), Some(0), Some(0));
+            return;
+        }
         match cgroup.wait_empty(KILL_LIMIT) {
             Ok(Emptied::Empty { .. } | Emptied::Removed { .. }) => self.emptied = Some(killed.elapsed()),
             Ok(Emptied::Populated { members, .. }) => {

@@ -78,6 +78,8 @@ pub enum Fault {
     Fail(i32, How),
     /// The call is not made, and returns 0.
     Lie(How),
+    /// The call is not made, returns 0, and leaves this number where its second argument points: a lie of a getter.
+    Tell(i32),
     /// The call is made so much later.
     DelayEntry(Duration),
     /// The call returns so much later.

@@ -313,6 +313,10 @@ impl<'a> Engine<'a> {
                 }
                 Fault::Fail(errno, _) => tracee.skip(-i64::from(errno)),
                 Fault::Lie(_) => tracee.skip(0),
+                Fault::Tell(number) => {
+                    tracee.store(arguments[1], number);
+                    tracee.skip(0);
+                }
                 Fault::DelayEntry(time) => idle(time),
                 Fault::DelayExit(time) => tracee.at_exit = Some(AtExit::Delay(time)),
             }

@@ -82,6 +82,15 @@ impl Tracee {
         self.at_exit = Some(AtExit::Return(result));
     }
 
+    /// Stores a number in its memory.
+    pub(super) fn store(&self, address: u64, number: i32) {
+        let address = std::ptr::with_exposed_provenance_mut(usize::try_from(address).unwrap_or(0));
+        // The kernel writes whole words: the other half stays what it is.
+        let word = ptrace::read(self.pid, address).unwrap_or(0).cast_unsigned();
+        let word = word & !u64::from(u32::MAX) | u64::from(number.cast_unsigned());
+        let _gone = ptrace::write(self.pid, address, word.cast_signed());
+    }
+
     /// Sets the result of the call at whose exit it stands.
     pub(super) fn set_result(&self, result: i64) {
         self.change(|registers| registers.rax = result.cast_unsigned());

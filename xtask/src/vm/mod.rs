@@ -155,7 +155,7 @@ const KILL_TEST: &str = "supervisor_kill_test";
 /// The one that the tests build too when they run on the host.
 pub(crate) fn planted(workspace: &Workspace) -> Result<PathBuf> {
     const NAME: &str = "rustbox-planted";
-    let package = ["build", "--package", "rustbox-cli", "--bin", NAME, "--features", "planted-no-death-guard"];
+    let package = ["build", "--package", "rustbox-cli", "--bin", NAME, "--features", "planted-bugs"];
     let built = workspace.build(package)?;
     built.into_iter().find(|program| program.name == NAME).map(|program| program.path).context("a planted rustbox")
 }
