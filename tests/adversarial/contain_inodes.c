@@ -1,4 +1,4 @@
-/* Makes as many empty files as the first argument says: each costs an inode and kernel memory, and no byte of
+/* Makes as many empty files as the first argument says, in /tmp or in the second: each costs an inode and kernel memory, and no byte of
  * a quota. Expected in a box: ENOSPC or ENOMEM before, or the memory limit. In a pen: all of them. */
 #include "attack.h"
 
@@ -6,7 +6,8 @@ int main(int argc, char **argv)
 {
     attack("contain_inodes");
     int wanted = argc > 1 ? atoi(argv[1]) : 100000, made = 0, why = 0;
-    char directory[] = "/tmp/contain-XXXXXX", name[32];
+    char directory[200], name[32];
+    snprintf(directory, sizeof directory, "%.150s/contain-XXXXXX", argc > 2 ? argv[2] : "/tmp");
     if (!mkdtemp(directory) || chdir(directory))
         inconclusive("mkdtemp");
     for (; made < wanted; made++) {
