@@ -26,7 +26,9 @@ fn inside(process: &SeenProcess, name: &str, layout: &CgroupLayout) -> Result<us
     for root in layout.roots().filter(|root| root.join(name).is_dir()) {
         let procs = std::fs::read_to_string(root.join(name).join("cgroup.procs")).expect("cgroup.procs");
         if !procs.lines().any(|l| l.parse() == Ok(process.pid)) {
-            return Err(format!("{process:?} is not in {}", root.join(name).display()));
+            // Not the whole process: its environment does not belong into a report.
+            let SeenProcess { pid, comm, cgroup, .. } = process;
+            return Err(format!("{pid} {comm:?} is not in {}, but in {cgroup:?}", root.join(name).display()));
         }
         checked += 1;
     }
@@ -61,7 +63,7 @@ fn look_at(box_id: &str, first_act: &str, host: &mut Vec<SeenProcess>, layout: &
     let own = own.ok_or_else(|| format!("{box_id}: its processes were not seen"))?;
     let namespaces: BTreeSet<_> = own.iter().map(|p| p.pid_namespace).collect();
     if namespaces.len() != 1 {
-        return Err(format!("{box_id}: in several PID namespaces: {own:?}"));
+        return Err(format!("{box_id}: in several PID namespaces: {namespaces:?}"));
     }
     let name = format!("rustbox-{box_id}");
     for process in &own {
