@@ -13,6 +13,8 @@ use crate::process::SeenProcess;
 pub struct Canary {
     child: Child,
     pidfd: PidFd,
+    /// Where its name is.
+    _shelf: tempfile::TempDir,
 }
 
 impl Canary {
@@ -22,18 +24,20 @@ impl Canary {
     /// When it cannot be started.
     #[must_use]
     pub fn start(box_id: &str) -> Self {
-        let mut command = Command::new("/bin/cat");
+        // The kernel names a process after the path that it executes; nobody else may write its `comm`.
+        let shelf = tempfile::Builder::new().prefix("rustbox-canary-").tempdir().expect("a directory for a canary");
+        let program = shelf.path().join("rustbox");
+        std::os::unix::fs::symlink("/bin/cat", &program).expect("a program called rustbox");
+        let mut command = Command::new(&program);
         std::os::unix::process::CommandExt::arg0(&mut command, format!("rustbox-{box_id}"));
-        let child = command
-            .env("RUSTBOX_CANARY", box_id)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("start a canary");
+        command.env("RUSTBOX_CANARY", box_id).stdin(Stdio::piped()).stdout(Stdio::null());
+        // By its name it would be taken for an orphan of rustbox.
+        let child = crate::orphans::start(&mut command).expect("start a canary");
         let pidfd = PidFd::open(child.id()).expect("pidfd of a canary");
-        // Its name in /proc, the one that `ps` and `pgrep` show: any process of ours may be renamed by us.
-        let _hint = std::fs::write(format!("/proc/{}/comm", child.id()), "rustbox");
-        Self { child, pidfd }
+        let canary = Self { child, pidfd, _shelf: shelf };
+        let name = SeenProcess::read(canary.pid()).map(|seen| seen.comm);
+        assert_eq!(name.as_deref(), Some("rustbox"), "a canary that nobody would take for one of ours");
+        canary
     }
 
     /// Its pid.
@@ -62,5 +66,6 @@ impl Drop for Canary {
     fn drop(&mut self) {
         self.pidfd.signal(rustix::process::Signal::KILL);
         let _ended = self.child.wait();
+        crate::orphans::command_ended(self.child.id());
     }
 }
