@@ -88,7 +88,7 @@ const STEP_WORDS: [&str; 9] = [
     "could not",
     "cannot",
     "did not",
-    "before it was armed",
+    "died before it",
     "ended before its exec",
     "ended by itself",
     "was not found in the box",
