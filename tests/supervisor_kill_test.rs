@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rustbox_tests::proof::Part;
 use rustbox_tests::{
     BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, build_planted, how_often, residue, scan, skip_unless,
     wait_clean,
@@ -23,7 +24,7 @@ const FEWEST_HITS: usize = 5;
 
 /// Times at which the supervisor is killed; `RUSTBOX_KILLS` sets another number.
 fn random_kills() -> usize {
-    how_often("RUSTBOX_KILLS", 500)
+    how_often("RUSTBOX_KILLS", 2000)
 }
 
 /// The main process lives on.
@@ -101,6 +102,8 @@ fn supervisor_killed_at_random_times_leaves_nothing() {
     let whole = times[4];
     let mut hits: BTreeMap<Progress, usize> = BTreeMap::new();
     let (mut over, mut slowest) = (0, Duration::ZERO);
+    let claim = "a supervisor killed at a random time leaves nothing";
+    let (begun, mut part) = (Instant::now(), Part::new("kill-random", claim, &["S12", "QR03", "D10"]));
     let mut trial = 0;
     while hits.values().sum::<usize>() < random_kills() {
         trial += 1;
@@ -114,8 +117,14 @@ fn supervisor_killed_at_random_times_leaves_nothing() {
         let left = wait_clean(&box_id, &lab.state_dir());
         slowest = slowest.max(killed_at.elapsed());
         assert!(left.is_empty(), "killed at {stage:?}, two seconds later: {left:#?}");
+        if stage.is_some() {
+            part.count(Ok(()));
+        }
     }
     canary.assert_unharmed();
+    part.figures.insert("slowest cleanup".to_owned(), format!("{slowest:?}"));
+    part.seconds = begun.elapsed().as_secs_f64();
+    part.publish();
     let kills: usize = hits.values().sum();
     eprintln!(
         "supervisor killed at {kills} random times ({over} more runs were over; one run takes {whole:?}): 0 survivors, \
