@@ -40,7 +40,9 @@ fn a_box_that_outlives_its_supervisor_is_an_orphan_until_the_audit_ends_it() {
     }
     let lab = Lab::open("audit-crash");
     let script = "echo up; sleep 1001 & exec sleep 1000";
-    let running = lab.a_box().program(&planted.expect("the planted binary")).argv(["sh", "-c", script]).start();
+    let unguarded = ["env", "RUSTBOX_PLANTED=no-death-guard"];
+    let command = lab.a_box().program(&planted.expect("the planted binary")).wrapped(unguarded);
+    let running = command.argv(["sh", "-c", script]).start();
     running.await_output("up");
     let id = running.box_id().to_owned();
     let (code, report) = audit(&lab, &["--box", &id]);

@@ -198,6 +198,8 @@ fn state_that_does_pass_from_one_job_to_the_next_is_seen() {
 fn start_idle(lab: &Lab, program: &Path) -> (Child, Vec<String>) {
     let mut command = Command::new(program);
     command.arg("--state-dir").arg(lab.state_dir()).args(["batch", "-", "--workers", "2"]);
+    // Only the program with defects asks for one.
+    command.env("RUSTBOX_PLANTED", "no-death-guard");
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("rustbox");
     let stdin = child.stdin.as_mut().expect("a pipe");
