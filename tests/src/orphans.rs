@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::{Child, Command};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, WaitOptions};
 
@@ -12,16 +13,23 @@ use crate::process::SeenProcess;
 /// Commands that somebody in this process waits for.
 static COMMANDS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
+/// Whether this process has adopted anybody: else a dead rustbox among its children is a test's own command.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
 /// Makes this process the reaper of whatever its descendants leave behind.
 ///
 /// # Panics
 /// When the kernel refuses.
 pub fn adopt_orphans() {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("become a subreaper");
+    ADOPTS.store(true, Ordering::Release);
 }
 
 /// Reaps the dead among the adopted.
 pub fn reap_orphans() {
+    if !ADOPTS.load(Ordering::Acquire) {
+        return;
+    }
     for orphan in adopted().into_iter().filter(SeenProcess::is_zombie) {
         let pid = i32::try_from(orphan.pid).ok().and_then(Pid::from_raw);
         let _reaped = rustix::process::waitpid(pid, WaitOptions::NOHANG);
