@@ -1,6 +1,7 @@
 //! Strangers that no cleanup may touch.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::pidfd::PidFd;
 use crate::process::SeenProcess;
@@ -35,8 +36,10 @@ impl Canary {
         let child = crate::orphans::start(&mut command).expect("start a canary");
         let pidfd = PidFd::open(child.id()).expect("pidfd of a canary");
         let canary = Self { child, pidfd, _shelf: shelf };
-        let name = SeenProcess::read(canary.pid()).map(|seen| seen.comm);
-        assert_eq!(name.as_deref(), Some("rustbox"), "a canary that nobody would take for one of ours");
+        // The parent goes on a moment before the kernel gives the child its new name.
+        let name = || SeenProcess::read(canary.pid()).filter(|seen| seen.comm == "rustbox");
+        let named = crate::pidfd::wait_until(Duration::from_secs(10), name);
+        assert!(named.is_some(), "a canary that nobody would take for one of ours");
         canary
     }
 
@@ -58,7 +61,7 @@ impl Canary {
     #[must_use]
     pub fn is_unharmed(&self) -> bool {
         let seen = SeenProcess::read(self.child.id());
-        !self.pidfd.wait(std::time::Duration::ZERO) && seen.is_some_and(|p| p.state != 'T')
+        !self.pidfd.wait(Duration::ZERO) && seen.is_some_and(|p| p.state != 'T')
     }
 }
 

@@ -132,6 +132,8 @@ impl Sweep {
         missed.iter().for_each(|what| eprintln!("not covered: {what}"));
         assert!(wrong.is_empty(), "{}: {} of {} trials: {wrong:#?}", part.name, part.failed, part.tried);
         assert_eq!(part.objections(), [""; 0]);
+        // A guest tries a tenth, on a CPU whose moments vary more: there one that was missed weighs as ten.
+        let most_missed_percent = if crate::in_guest() { 25 } else { most_missed_percent };
         let planned = usize::try_from(part.tried).unwrap_or(0) + missed.len();
         assert!(missed.len() * 100 <= planned * most_missed_percent, "{}: not covered: {missed:#?}", part.name);
     }
