@@ -20,6 +20,10 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Boundaries that may be missed, of a hundred: a trace has a poll more or less each time.
 const MISSED_PERCENT: usize = 5;
 
+/// The same where the keeper must have come to its wait first: the supervisor does not wait for that, so that the
+/// faster the machine is, the more of its calls are over by then.
+const KEEPER_FIRST_MISSED_PERCENT: usize = 50;
+
 /// Whether the moments of two processes can be hit in one run.
 fn pairs_are_reached() -> Result<(), String> {
     if in_guest() { Err("too many pairs of moments are missed on an emulated CPU".to_owned()) } else { Ok(()) }
@@ -250,5 +254,5 @@ fn keeper_then_supervisor_killed_at_every_call_leaves_directories_at_most() {
     });
     canary.assert_unharmed();
     assert_no_orphans();
-    sweep.finish(MISSED_PERCENT);
+    sweep.finish(KEEPER_FIRST_MISSED_PERCENT);
 }
