@@ -77,7 +77,7 @@ pub(crate) fn run(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedF
 }
 
 fn become_powerless(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
-    rustix::process::setsid().map_err(Failure::at(Stage::Session))?;
+    sys::new_session().map_err(Failure::at(Stage::Session))?;
     match sys::join_session_keyring() {
         // A kernel without keyrings has none to share.
         Ok(()) | Err(Errno::NOSYS) => {}

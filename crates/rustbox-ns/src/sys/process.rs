@@ -1,4 +1,4 @@
-//! Calls that change this process: descriptors, keyring, host name, loopback.
+//! Calls that change this process: descriptors, session, keyring, host name, loopback.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -26,6 +26,19 @@ pub(crate) fn close_range_on_exec(first: u32) -> Result<(), Errno> {
 pub(crate) fn forget_fd(fd: BorrowedFd<'_>) {
     // SAFETY: the child shares no descriptor table with its parent and never drops the owner.
     unsafe { libc::close(fd.as_raw_fd()) };
+}
+
+/// Makes a session of this process's own, and reads it back: a call that lied would leave the caller's terminal within
+/// the payload's reach.
+pub(crate) fn new_session() -> Result<(), Errno> {
+    // SAFETY: takes nothing, and touches no memory of ours.
+    let made = unsafe { libc::setsid() };
+    if made < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: takes a number only; 0 is the caller.
+    let session = unsafe { libc::getsid(0) };
+    if made > 0 && session == made { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// Joins a new session keyring without a name.
