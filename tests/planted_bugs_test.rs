@@ -128,7 +128,8 @@ fn an_init_that_lost_its_signal_dies(lab: &Lab, program: Program<'_>) -> Result<
     let waits = keeper.iter().find(|call| call.boundary.call == Call::named("ppoll")).ok_or("no wait of the keeper")?;
     faults.push((waits.boundary, Fault::Kill));
     faults.push((before_the_kill(lab, program)?, Fault::Kill));
-    for _ in 0..6 {
+    // Four faults of three processes in one run: a fast supervisor is often past its moment.
+    for _ in 0..60 {
         let command = program.a_box(lab, &[]);
         let driven = command.drive(&Drive { faults: faults.clone(), record: Vec::new() });
         let survived = survivors(lab, command.box_id());
