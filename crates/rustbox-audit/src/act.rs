@@ -188,7 +188,10 @@ fn may_be_ended(look: &Look, marks: &BoxMarks, found: &Attribution, process: &Pr
         || look.registry.boxes.iter().any(|other| other.phase == Phase::Live && other.supervisor == Some(process.key));
     let is_misplaced = match marks.phase {
         Phase::Abandoned | Phase::Closed => true,
-        Phase::Live => matches!(found.placement, Placement::Outside | Placement::PartlyOutside) && !found.is_lone_init,
+        Phase::Live => {
+            let is_outside = matches!(found.placement, Placement::Outside | Placement::PartlyOutside);
+            (is_outside && !found.is_lone_init) || found.left_namespace(process, marks)
+        }
         Phase::EarlierBoot | Phase::Unknown => false,
     };
     found.strength == Strength::Primary

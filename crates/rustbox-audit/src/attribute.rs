@@ -38,6 +38,19 @@ pub struct Attribution {
     pub is_lone_init: bool,
 }
 
+impl Attribution {
+    /// Whether a process of a box with its own PID namespace is provably in another one. The kernel lets nobody leave, so
+    /// this shows a setup that failed. Membership in the cgroup alone does not: an administrator may have joined it.
+    #[must_use]
+    pub fn left_namespace(&self, process: &ProcessSeen, marks: &BoxMarks) -> bool {
+        let has = |kind: MarkKind| self.marks.iter().any(|mark| mark.mark == kind);
+        marks.pid_namespace.is_some()
+            && process.pid_namespace.is_some()
+            && !has(MarkKind::PidNamespace)
+            && (has(MarkKind::AuditSession) || (has(MarkKind::Cgroup) && has(MarkKind::Uid)))
+    }
+}
+
 /// Attributes the candidates of one look.
 #[derive(Debug)]
 pub struct Attributor<'a> {

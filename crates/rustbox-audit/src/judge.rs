@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustbox_core::{FindingKind, MarkKind, RootCause, Strength};
+use rustbox_core::{FindingKind, RootCause, Strength};
 
 use crate::attribute::Placement;
 use crate::classify::{Look, Patience, Sighting};
@@ -133,7 +133,7 @@ fn judge_live(case: &Case<'_>, marks: &BoxMarks) -> Judgement {
     if case.last.process.life == Life::Zombie && is_reaped_by_us(case.last, marks) {
         return judge_zombie(case, marks);
     }
-    if case.last.process.life == Life::Alive && left_namespace(case.last, marks) {
+    if case.last.process.life == Life::Alive && case.last.attribution.left_namespace(case.last.process, marks) {
         if case.lives() < 2 {
             return case.unsettled("is in its cgroup and not in its PID namespace, seen once");
         }
@@ -149,16 +149,6 @@ fn judge_live(case: &Case<'_>, marks: &BoxMarks) -> Judgement {
 fn is_reaped_by_us(sighting: &Sighting<'_>, marks: &BoxMarks) -> bool {
     let reapers = [marks.init, marks.supervisor];
     reapers.into_iter().flatten().any(|key| key.pid == sighting.process.stat.ppid)
-}
-
-/// Whether a process of a box with its own PID namespace is provably in another one. The kernel lets nobody leave, so
-/// this shows a setup that failed. Membership in the cgroup alone does not: an administrator may have joined it.
-fn left_namespace(sighting: &Sighting<'_>, marks: &BoxMarks) -> bool {
-    let has = |kind: MarkKind| sighting.attribution.marks.iter().any(|mark| mark.mark == kind);
-    marks.pid_namespace.is_some()
-        && sighting.process.pid_namespace.is_some()
-        && !has(MarkKind::PidNamespace)
-        && (has(MarkKind::AuditSession) || (has(MarkKind::Cgroup) && has(MarkKind::Uid)))
 }
 
 fn judge_unowned(case: &Case<'_>, marks: &BoxMarks) -> Judgement {
@@ -203,7 +193,7 @@ fn judge_zombie(case: &Case<'_>, marks: &BoxMarks) -> Judgement {
 
 /// Which of the runbook's causes the evidence tells of a process outside the cgroup of a box that is owned.
 fn root_cause(sighting: &Sighting<'_>, marks: &BoxMarks) -> RootCause {
-    if left_namespace(sighting, marks) {
+    if sighting.attribution.left_namespace(sighting.process, marks) {
         return RootCause::PidNamespaceEscape;
     }
     let is_init = marks.init == Some(sighting.process.key);

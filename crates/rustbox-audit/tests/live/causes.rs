@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustbox_audit::{AuditReport, Phase, ProcRoot, Registry, Response, Verdict, audit};
+use rustbox_audit::{AuditReport, Phase, ProcRoot, Registry, Response, audit};
 use rustbox_core::{FindingKind, MarkKind, RootCause};
 
 use crate::killing;
@@ -119,26 +119,23 @@ fn a_pid_namespace_escape_is_told() {
         .iter()
         .map(|mark| format!("echo $$ > {}/cgroup.procs; ", mark.directory.display()))
         .collect();
-    let line = format!("{join} exec setpriv --reuid {SHARED_UID} --clear-groups sleep 1000");
-    let mut escaped = Command::new("sh").arg0("a.out").args(["-c", &line]).spawn().expect("start sh");
-    until("it is in the cgroup, and has the uid", || {
-        let status = fs::read_to_string(format!("/proc/{}/status", escaped.id())).ok()?;
-        status.contains(&format!("Uid:\t{SHARED_UID}")).then_some(())
+    // A shell that reaps it: what was ended is to be gone, and not a zombie of this test.
+    let line = format!("sh -c '{join} exec setpriv --reuid {SHARED_UID} --clear-groups sleep 1000' & wait");
+    let mut parent = Command::new("sh").arg0("a.out").args(["-c", &line]).spawn().expect("start sh");
+    let escaped = until("it is in the cgroup, and has the uid", || {
+        let child = *children_of(parent.id()).first()?;
+        let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
+        status.contains(&format!("Uid:\t{SHARED_UID}")).then_some(child)
     });
-    let registry = a_box.registry();
-    let root = ProcRoot::open_host().expect("procfs");
-    let beside = strangers.beside(registry);
-    let look = rustbox_audit::AuditOptions { response: Response::Report, ..killing() };
-    let report = audit(&root, &mut || beside.clone(), &look).expect("an audit");
-    let (kind, cause) = cause_of(&report, escaped.id());
-    assert_eq!((kind, cause), (FindingKind::OrphanDetected, Some(RootCause::PidNamespaceEscape)));
-    let finding = report.findings.iter().find(|finding| finding.process.is_some_and(|key| key.pid == escaped.id()));
+    let pidfd = pidfd_of(escaped);
+    let report = found_and_ended(&a_box.registry(), &mut strangers);
+    assert_eq!(cause_of(&report, escaped), (FindingKind::OrphanDetected, Some(RootCause::PidNamespaceEscape)));
+    let finding = report.findings.iter().find(|finding| finding.process.is_some_and(|key| key.pid == escaped));
     let marks = &finding.expect("it was just found").marks;
     assert!(marks.iter().any(|mark| mark.mark == MarkKind::Cgroup) && marks.len() == 2, "{marks:?}");
-    assert_eq!(report.verdict, Verdict::Findings);
-    strangers.assert_unharmed(&report, &root);
-    escaped.kill().expect("end it");
-    escaped.wait().expect("it ends");
+    wait_for_end(&pidfd);
+    parent.wait().expect("its parent ends");
+    assert!(crate::state_of(a_box.init).is_some_and(|state| state != b'Z'), "the rest of a live box is left alone");
 }
 
 // Root cause 5: the supervisor is gone, and what it left runs on.
