@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustbox_tests::{Lab, build_planted, how_often, in_ci, residue, rustbox, skip_unless};
+use rustbox_core::{ProcessKey, Record};
+use rustbox_tests::{Canary, Lab, SeenProcess, build_planted, how_often, in_ci, residue, rustbox, skip_unless};
 use serde_json::Value;
 
 /// Each of these is about the whole host.
@@ -29,6 +30,74 @@ fn kinds(report: &Value) -> Vec<&str> {
     report["findings"].as_array().expect("a list").iter().filter_map(|finding| finding["kind"].as_str()).collect()
 }
 
+/// A record in the lab of a box that died, by which this process was its init and that one its supervisor.
+fn record_ghost(lab: &Lab, init: ProcessKey, supervisor: ProcessKey) -> String {
+    let box_id = format!("{}-ghost", lab.prefix());
+    let record = Record {
+        schema: Record::SCHEMA.to_owned(),
+        box_id: box_id.parse().expect("an id"),
+        pid: supervisor.pid,
+        starttime_ticks: supervisor.starttime_ticks,
+        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id").trim().to_owned(),
+        timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
+        uid: LEASED_UID,
+        cgroups: Vec::new(),
+        supervisor_pid_namespace: None,
+        init: Some(init),
+        pid_namespace: Some(4_026_000_001),
+        audit_session: Some(4_000_000_001),
+        argv: Vec::new(),
+        memory_max_bytes: 0,
+        pids_max: 0,
+    };
+    let directory = lab.state_dir().join("boxes").join(&box_id);
+    std::fs::create_dir_all(&directory).expect("a directory");
+    for name in ["lock", "marks"] {
+        let text = serde_json::to_string(&record).expect("JSON");
+        std::fs::write(directory.join(name), text).expect("a record");
+    }
+    box_id
+}
+
+/// In the range from which boxes have theirs by default, and the last that is leased.
+const LEASED_UID: u32 = 70_999;
+
+// Strangers by every mark that can be forged or inherited: the name of ours, a leased uid, the pid and the start time
+// that a dead box's record gives its init, the pid that it gives its supervisor.
+#[test]
+fn strangers_who_look_like_a_dead_box_are_seen_and_left_alone() {
+    let _alone = alone();
+    let lab = Lab::open("audit-strangers");
+    let first = lab.call(["run", "--quiet", "--", "true"]);
+    assert!(first.status.success(), "there is a state directory: {first:?}");
+    let (init, supervisor) = (Canary::with_uid("ghost", LEASED_UID), Canary::with_uid("ghost", LEASED_UID));
+    let key = |canary: &Canary| {
+        let seen = SeenProcess::read(canary.pid()).expect("it is there");
+        ProcessKey { pid: seen.pid, starttime_ticks: seen.starttime_ticks }
+    };
+    let (named, recycled) = (key(&init), key(&supervisor));
+    let older = ProcessKey { starttime_ticks: recycled.starttime_ticks - 7, ..recycled };
+    let ghost = record_ghost(&lab, named, older);
+
+    let (code, report) = audit(&lab, &["--no-quarantine", "--kill"]);
+    let findings = report["findings"].as_array().expect("a list");
+    for canary in [&init, &supervisor] {
+        let about = |finding: &&Value| finding["process"]["pid"] == canary.pid();
+        let told: Vec<&Value> = findings.iter().filter(about).collect();
+        // By its uid alone it cannot be told from an escape of another supervisor's box: that it was looked at is told.
+        assert!(!told.is_empty(), "{} was scanned: {report:#}", canary.pid());
+        assert!(told.iter().all(|finding| finding["kind"] == "coverage_gap"), "{told:#?}");
+        canary.assert_unharmed();
+    }
+    let stale = |finding: &&Value| finding["kind"] == "stale_state" && finding["box_id"] == ghost.as_str();
+    assert!(findings.iter().any(|finding| stale(&finding)), "the record was read: {report:#}");
+    assert_eq!(code, Some(2), "there is no verdict where a leased uid is at large: {report:#}");
+    let output = lab.call(["cleanup", &ghost]);
+    assert!(output.status.success(), "{output:?}");
+    init.assert_unharmed();
+    supervisor.assert_unharmed();
+}
+
 // S12, root cause 5: the supervisor is killed, the death guarantee is switched off, and the payload runs on.
 #[test]
 fn a_box_that_outlives_its_supervisor_is_an_orphan_until_the_audit_ends_it() {
@@ -41,6 +110,7 @@ fn a_box_that_outlives_its_supervisor_is_an_orphan_until_the_audit_ends_it() {
     let lab = Lab::open("audit-crash");
     let script = "echo up; sleep 1001 & exec sleep 1000";
     let unguarded = ["env", "RUSTBOX_PLANTED=no-death-guard"];
+    let canary = Canary::start(lab.prefix());
     let command = lab.a_box().program(&planted.expect("the planted binary")).wrapped(unguarded);
     let running = command.argv(["sh", "-c", script]).start();
     running.await_output("up");
@@ -62,6 +132,7 @@ fn a_box_that_outlives_its_supervisor_is_an_orphan_until_the_audit_ends_it() {
     let (code, report) = audit(&lab, &["--box", &id]);
     assert_eq!((code, kinds(&report)), (Some(0), vec![]), "an audit after that: {report:#}");
     assert_eq!(residue(&id, &lab.state_dir()), Vec::<String>::new());
+    canary.assert_unharmed();
 }
 
 // S56: beside boxes that start and end as fast as they can.
@@ -69,6 +140,7 @@ fn a_box_that_outlives_its_supervisor_is_an_orphan_until_the_audit_ends_it() {
 fn audits_beside_boxes_that_come_and_go_find_nothing() {
     let _alone = alone();
     let lab = Lab::open("audit-busy");
+    let canary = Canary::start(lab.prefix());
     let audits = how_often("RUSTBOX_AUDITS", 60);
     let (is_over, boxes) = (AtomicBool::new(false), AtomicUsize::new(0));
     let found = std::thread::scope(|scope| {
@@ -102,6 +174,7 @@ fn audits_beside_boxes_that_come_and_go_find_nothing() {
         3.0 / audits as f64
     );
     assert_eq!(found, Vec::<Value>::new());
+    canary.assert_unharmed();
     assert!(boxes > audits, "the boxes were quick");
 }
 

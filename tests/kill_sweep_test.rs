@@ -5,13 +5,14 @@
 //! collects them; one truthful result or none; strangers unharmed.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustbox_tests::{
     Boundary, BoxCommand, Call, Canary, Drive, End, Fault, Fingerprint, Killed, Lab, Recorded, Role, Sweep, Trial,
-    adopt_orphans, children_left, fingerprint_of, full, in_guest, skip_unless, untruths, wait_clean, wait_dead,
-    wait_until,
+    adopt_orphans, children_left, fingerprint_of, full, in_guest, protocol_stages, skip_unless, untruths, wait_clean,
+    wait_dead, wait_until,
 };
 
 /// One at a time: each looks for orphans of the whole process.
@@ -76,8 +77,8 @@ enum Allowed {
 /// How often a trial is made anew whose boundary was not reached: who comes first is the scheduler's.
 const ATTEMPTS: usize = 6;
 
-/// Runs a box with these faults, and looks at what is left.
-fn trial(lab: &Lab, sweep: &Sweep, baseline: &Fingerprint, faults: &[(Boundary, Fault)], allowed: Allowed) {
+/// Runs a box with these faults, and looks at what is left; whether the moment was reached.
+fn trial(lab: &Lab, sweep: &Sweep, baseline: &Fingerprint, faults: &[(Boundary, Fault)], allowed: Allowed) -> bool {
     let what = faults.iter().map(|(at, _)| at.to_string()).collect::<Vec<_>>().join(", then ");
     let kind = format!("{:?}", faults[faults.len() - 1].0.call);
     let begun = Instant::now();
@@ -88,11 +89,13 @@ fn trial(lab: &Lab, sweep: &Sweep, baseline: &Fingerprint, faults: &[(Boundary, 
                 if begun.elapsed() > SLOW {
                     sweep.note(format!("slow: {what}"));
                 }
-                return sweep.count(kind, &what, found);
+                sweep.count(kind, &what, found);
+                return true;
             }
         }
     }
     sweep.count(kind, &what, Trial::Missed);
+    false
 }
 
 /// One attempt, which is judged also when not every fault was made.
@@ -143,6 +146,9 @@ fn assert_no_orphans() {
     assert!(none.is_some(), "{:#?}", children_left());
 }
 
+/// A stage of the protocol with fewer kills is not covered.
+const FEWEST_HITS: usize = 5;
+
 /// Kills one process at every call of its reference trace.
 fn sweep_role(name: &str, claim: &str, role: Role) {
     let _alone = ALONE.lock();
@@ -152,12 +158,42 @@ fn sweep_role(name: &str, claim: &str, role: Role) {
     let baseline = baseline(&lab);
     let calls = calls_of(&lab, role);
     let sweep = Sweep::begin(name, claim, &["S12", "QR03", "D10"]);
-    sweep.each(&calls, |call| {
-        trial(&lab, &sweep, &baseline, &[(call.boundary, Fault::Kill)], Allowed::Nothing);
-    });
+    let hits = Mutex::new(HashMap::new());
+    let kill = |boundary: Boundary| {
+        if trial(&lab, &sweep, &baseline, &[(boundary, Fault::Kill)], Allowed::Nothing) {
+            *hits.lock().expect("no panic").entry(boundary).or_insert(0) += 1;
+        }
+    };
+    sweep.each(&calls, |call| kill(call.boundary));
+    if role == Role::Supervisor {
+        cover_each_stage(&lab, &sweep, &calls, &hits, kill);
+    }
     canary.assert_unharmed();
     assert_no_orphans();
     sweep.finish(MISSED_PERCENT);
+}
+
+/// Kills again in each stage of the protocol that was not hit often enough, and asserts that it was in the end.
+fn cover_each_stage(
+    lab: &Lab,
+    sweep: &Sweep,
+    calls: &[Recorded],
+    hits: &Mutex<HashMap<Boundary, usize>>,
+    kill: impl Fn(Boundary),
+) {
+    for stage in protocol_stages(calls, lab.prefix()) {
+        let hits = || -> usize {
+            let hits = hits.lock().expect("no panic");
+            stage.boundaries.iter().filter_map(|boundary| hits.get(boundary)).sum()
+        };
+        for boundary in stage.boundaries.iter().cycle().take(4 * FEWEST_HITS) {
+            if hits() < FEWEST_HITS {
+                kill(*boundary);
+            }
+        }
+        sweep.figure(&format!("kills while {}", stage.name), hits());
+        assert!(hits() >= FEWEST_HITS, "the stage \"{}\" of the protocol is not covered: {} kills", stage.name, hits());
+    }
 }
 
 #[test]

@@ -25,13 +25,29 @@ impl Canary {
     /// When it cannot be started.
     #[must_use]
     pub fn start(box_id: &str) -> Self {
+        Self::called(box_id, &mut |_| ())
+    }
+
+    /// One that has this uid as well, which boxes have, too.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn with_uid(box_id: &str, uid: u32) -> Self {
+        Self::called(box_id, &mut |command| _ = std::os::unix::process::CommandExt::uid(command, uid))
+    }
+
+    fn called(box_id: &str, change: &mut dyn FnMut(&mut Command)) -> Self {
         // The kernel names a process after the path that it executes; nobody else may write its `comm`.
-        let shelf = tempfile::Builder::new().prefix("rustbox-canary-").tempdir().expect("a directory for a canary");
+        let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let shelf = tempfile::Builder::new().prefix("rustbox-canary-").permissions(anybody).tempdir();
+        let shelf = shelf.expect("a directory for a canary");
         let program = shelf.path().join("rustbox");
         std::os::unix::fs::symlink("/bin/cat", &program).expect("a program called rustbox");
         let mut command = Command::new(&program);
         std::os::unix::process::CommandExt::arg0(&mut command, format!("rustbox-{box_id}"));
         command.env("RUSTBOX_CANARY", box_id).stdin(Stdio::piped()).stdout(Stdio::null());
+        change(&mut command);
         // By its name it would be taken for an orphan of rustbox.
         let child = crate::orphans::start(&mut command).expect("start a canary");
         let pidfd = PidFd::open(child.id()).expect("pidfd of a canary");

@@ -11,6 +11,8 @@ pub struct SeenProcess {
     pub ppid: u32,
     /// State letter.
     pub state: char,
+    /// When it began, in clock ticks since boot.
+    pub starttime_ticks: u64,
     /// Name of the main thread; shown, never believed.
     pub comm: String,
     /// Session.
@@ -47,6 +49,7 @@ impl SeenProcess {
             pid,
             ppid: number(1)?,
             state: fields.first()?.chars().next()?,
+            starttime_ticks: fields.get(19).and_then(|f| f.parse().ok())?,
             comm: head.split_once('(').map(|(_, comm)| comm.to_owned()).unwrap_or_default(),
             session: number(3)?,
             uid: uid.and_then(|u| u.parse().ok()).unwrap_or(u32::MAX),

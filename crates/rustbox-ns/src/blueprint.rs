@@ -159,6 +159,17 @@ impl Blueprint {
         self.root.as_ref().map_or("", |root| root.subject(item))
     }
 
+    /// What to do when operation `item` of the mount list failed with this errno, where that can be told.
+    #[must_use]
+    pub fn mount_advice(&self, item: u32, errno: i32) -> Option<&'static str> {
+        // fs/namespace.c, `can_idmap_mount`: EINVAL without FS_ALLOW_IDMAP, which tmpfs has since Linux 6.3.
+        let is_refused = errno == libc::EINVAL && self.root.as_ref().is_some_and(|root| root.is_id_mapped(item));
+        is_refused.then_some(
+            "this kernel cannot map owners on that file system: bind it with --ro-bind, or from ext4, XFS, Btrfs, or a \
+             tmpfs of Linux 6.3 or later",
+        )
+    }
+
     /// The gaps between the descriptors that init keeps, for `close_range`.
     pub(crate) fn plan_closing(&mut self, socket: BorrowedFd<'_>) {
         let mut keep: Vec<RawFd> = vec![0, 1, 2, socket.as_raw_fd(), self.supervisor_pidfd.as_raw_fd()];

@@ -295,6 +295,12 @@ impl RootPlan {
         }
         usize::try_from(item).ok().and_then(|index| self.subjects.get(index)).map_or("", String::as_str)
     }
+
+    /// Whether operation `item` mounts somebody's files through an id mapping.
+    pub(crate) fn is_id_mapped(&self, item: u32) -> bool {
+        let op = usize::try_from(item).ok().and_then(|index| self.ops.get(index));
+        matches!(op, Some(Op::Bind { idmap: Some(_), .. }))
+    }
 }
 
 /// Refuses a root in which a name that we mount on is a trap. Nothing below would follow it, but

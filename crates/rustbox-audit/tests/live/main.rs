@@ -16,7 +16,8 @@ use rustbox_audit::{
 };
 use rustbox_core::{FindingKind, MarkKind, RootCause};
 
-use stage::{Canary, TestBox, assert_unharmed, canaries, is_possible, key_of, left, state_of, until, wait_for_end};
+use stage::{Canary, TestBox, is_possible, key_of, left, state_of, until, wait_for_end};
+use strangers::Strangers;
 
 fn killing() -> AuditOptions {
     AuditOptions { response: Response::Kill, ..AuditOptions::default() }
@@ -32,16 +33,17 @@ fn a_payload_outside_its_cgroup_is_found_and_ended() {
     if !is_possible() {
         return;
     }
-    let mut strangers = canaries();
+    let mut strangers = Strangers::gather();
     let a_box = TestBox::spawn("sleep 1000 & wait; exec sleep 1001", Phase::Live);
     let payload = a_box.payload();
     let root = ProcRoot::open_host().expect("procfs");
-    let healthy = audit(&root, &mut || a_box.registry(), &AuditOptions::default()).expect("an audit");
+    let registry = strangers.beside(a_box.registry());
+    let healthy = audit(&root, &mut || registry.clone(), &AuditOptions::default()).expect("an audit");
     assert_eq!((healthy.verdict, healthy.findings), (Verdict::Clean, vec![]), "in its cgroup it is no finding");
 
     a_box.move_out(payload);
     let pidfd = stage::pidfd_of(payload);
-    let report = audit(&root, &mut || a_box.registry(), &killing()).expect("an audit");
+    let report = audit(&root, &mut || registry.clone(), &killing()).expect("an audit");
     let [finding] = report.findings.as_slice() else { panic!("one finding: {:#?}", report.findings) };
     assert_eq!(finding.kind, FindingKind::OrphanDetected);
     assert_eq!(finding.process.map(|key| key.pid), Some(payload));
@@ -52,7 +54,7 @@ fn a_payload_outside_its_cgroup_is_found_and_ended() {
     assert_eq!(report.remaining, Some(vec![]), "the second audit is clean");
     assert_eq!((report.verdict, report.exit_code), (Verdict::Clean, 0));
     assert!(state_of(a_box.init).is_some(), "the rest of a live box is left alone");
-    assert_unharmed(&mut strangers, &report, &pids(&root));
+    strangers.assert_unharmed(&report, &root);
 }
 
 // S04, S10, root causes 3 and 5: nobody owns the box any more, and its payload has daemonised.
@@ -61,17 +63,18 @@ fn an_abandoned_box_is_ended_with_all_its_daemons() {
     if !is_possible() {
         return;
     }
-    let mut strangers = canaries();
+    let mut strangers = Strangers::gather();
     let mut a_box = TestBox::spawn("(setsid sleep 1000 & ) ; (sleep 1001 &) ; exec sleep 1002", Phase::Abandoned);
     until("three processes", || (stage::children_of(a_box.init).len() == 2).then_some(()));
     let root = ProcRoot::open_host().expect("procfs");
-    let report = audit(&root, &mut || a_box.registry(), &killing()).expect("an audit");
+    let registry = strangers.beside(a_box.registry());
+    let report = audit(&root, &mut || registry.clone(), &killing()).expect("an audit");
     let orphans = report.findings.iter().filter(|finding| finding.kind == FindingKind::OrphanDetected).count();
     // The init, its two daemons, and `unshare`, which sits in the box's cgroup.
     assert_eq!(orphans, 4, "{:#?}", report.findings);
     assert_eq!(report.remaining, Some(vec![]), "actions: {:#?}", report.actions);
     assert_eq!(left(&a_box.marks), Vec::<std::path::PathBuf>::new(), "its cgroups are removed");
-    assert_unharmed(&mut strangers, &report, &pids(&root));
+    strangers.assert_unharmed(&report, &root);
     a_box.close();
 }
 
@@ -81,6 +84,7 @@ fn a_zombie_is_named_with_the_parent_that_does_not_reap_it() {
     if !is_possible() {
         return;
     }
+    let mut strangers = Strangers::gather();
     // The shell's child becomes the child of `sleep`, which never waits.
     let a_box = TestBox::spawn("sleep 0 & exec sleep 1000", Phase::Abandoned);
     let zombie =
@@ -88,12 +92,14 @@ fn a_zombie_is_named_with_the_parent_that_does_not_reap_it() {
     let root = ProcRoot::open_host().expect("procfs");
     let patience = Patience { zombie: Duration::from_millis(300), ..Patience::default() };
     let options = AuditOptions { patience, ..AuditOptions::default() };
-    let report = audit(&root, &mut || a_box.registry(), &options).expect("an audit");
+    let registry = strangers.beside(a_box.registry());
+    let report = audit(&root, &mut || registry.clone(), &options).expect("an audit");
     let finding = report.findings.iter().find(|finding| finding.kind == FindingKind::ZombieDetected);
     let finding = finding.unwrap_or_else(|| panic!("no zombie: {:#?}", report.findings));
     assert_eq!(finding.process.map(|key| key.pid), Some(zombie));
     assert_eq!((finding.ppid, finding.parent_comm.as_deref()), (Some(a_box.init), Some("sleep")));
     assert_eq!(finding.state, Some('Z'));
+    strangers.assert_unharmed(&report, &root);
 }
 
 // S28-S31: a pid that was given away is neither accused nor signalled, not even with the same start time.
@@ -102,6 +108,7 @@ fn a_recycled_pid_is_never_signalled() {
     if !is_possible() {
         return;
     }
+    let mut strangers = Strangers::gather();
     let mut a_box = TestBox::spawn("exec sleep 1000", Phase::Abandoned);
     let (marks, recorded) = (a_box.marks.clone(), a_box.marks.init.expect("an init"));
     a_box.close();
@@ -111,11 +118,12 @@ fn a_recycled_pid_is_never_signalled() {
     let mut same_tick = marks.clone();
     same_tick.init = key_of(stranger);
     for marks in [marks, same_tick] {
-        let registry = Registry { boxes: vec![marks.clone()], ..Registry::default() };
+        let registry = strangers.beside(Registry { boxes: vec![marks.clone()], ..Registry::default() });
         let root = ProcRoot::open_host().expect("procfs");
         let report = audit(&root, &mut || registry.clone(), &killing()).expect("an audit");
         assert_eq!(report.findings, vec![], "a stranger with a recorded pid is no finding");
         assert!(pids(&root).contains(&stranger), "it was scanned");
+        strangers.assert_unharmed(&report, &root);
         // Even told to, the writer refuses: no mark is left when the process is read again.
         let order = Action::End { box_id: marks.box_id.clone(), process: marks.init.expect("an init") };
         let results = act(&root, &mut || registry.clone(), &[order], Duration::from_secs(1)).expect("a look");
@@ -130,15 +138,17 @@ fn a_leased_uid_alone_is_a_gap_and_never_a_reason_to_kill() {
     if !is_possible() {
         return;
     }
+    let mut strangers = Strangers::gather();
     let mut stranger = Canary::with_uid(64_999);
-    let registry = Registry { uids: Some(64_999..=64_999), ..Registry::default() };
+    let registry = strangers.beside(Registry { uids: Some(64_999..=64_999), ..Registry::default() });
     let root = ProcRoot::open_host().expect("procfs");
     let report = audit(&root, &mut || registry.clone(), &killing()).expect("an audit");
     let [finding] = report.findings.as_slice() else { panic!("one finding: {:#?}", report.findings) };
     assert_eq!(finding.kind, FindingKind::CoverageGap);
     assert_eq!(finding.process.map(|key| key.pid), Some(stranger.pid()));
-    assert_eq!((report.verdict, report.exit_code, report.actions), (Verdict::NoVerdict, 2, None));
+    assert_eq!((report.verdict, report.exit_code, report.actions.as_ref()), (Verdict::NoVerdict, 2, None));
     assert!(stranger.is_alive());
+    strangers.assert_unharmed(&report, &root);
 }
 
 // S06, S64: the end of a box is proved by the kernel, without a look at the host.
@@ -183,6 +193,7 @@ fn a_cgroup_below_the_boxes_is_inside_it() {
     if !is_possible() {
         return;
     }
+    let mut strangers = Strangers::gather();
     let mut a_box = TestBox::spawn("sleep 1000 & wait", Phase::Live);
     let payload = a_box.payload();
     for mark in &a_box.marks.cgroups {
@@ -197,8 +208,10 @@ fn a_cgroup_below_the_boxes_is_inside_it() {
         assert!(members.contains(&payload) && members.contains(&a_box.init), "{one:?}");
     }
     let root = ProcRoot::open_host().expect("procfs");
-    let report = audit(&root, &mut || a_box.registry(), &AuditOptions::default()).expect("an audit");
+    let registry = strangers.beside(a_box.registry());
+    let report = audit(&root, &mut || registry.clone(), &AuditOptions::default()).expect("an audit");
     assert_eq!(report.findings, vec![]);
+    strangers.assert_unharmed(&report, &root);
     for mark in &a_box.marks.cgroups {
         std::fs::write(mark.directory.join("cgroup.procs"), payload.to_string()).expect("move a process");
         std::fs::remove_dir(mark.directory.join("below/deeper")).expect("remove a cgroup");
@@ -215,7 +228,9 @@ fn healthy_boxes_that_come_and_go_are_no_findings() {
     }
     let default = if std::env::var_os("CI").is_some() { 1000 } else { 100 };
     let audits = std::env::var("RUSTBOX_AUDITS").map_or(default, |text| text.parse().expect("a number"));
-    let registry = std::sync::Mutex::new(Registry { uids: Some(64_100..=64_199), ..Registry::default() });
+    let mut strangers = Strangers::gather();
+    let nobody = strangers.beside(Registry { uids: Some(64_100..=64_199), ..Registry::default() });
+    let registry = std::sync::Mutex::new(nobody.clone());
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let root = ProcRoot::open_host().expect("procfs");
     let boxes = std::thread::scope(|scope| {
@@ -226,15 +241,18 @@ fn healthy_boxes_that_come_and_go_are_no_findings() {
                 registry.lock().expect("no panic").boxes.push(a_box.marks.clone());
                 a_box.payload();
                 a_box.close();
-                registry.lock().expect("no panic").boxes.clear();
+                registry.lock().expect("no panic").boxes.clone_from(&nobody.boxes);
                 boxes += 1;
             }
             boxes
         });
         let options = AuditOptions { interval: Duration::from_millis(1), ..AuditOptions::default() };
         let mut found = Vec::new();
-        for _ in 0..audits {
+        for number in 0..audits {
             let report = audit(&root, &mut || registry.lock().expect("no panic").clone(), &options).expect("an audit");
+            if number == 0 {
+                strangers.assert_unharmed(&report, &root);
+            }
             found.extend(report.findings);
         }
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -272,26 +272,6 @@ impl Drop for Recycled {
     }
 }
 
-/// The canaries of an ordinary test.
-pub(crate) fn canaries() -> Vec<Canary> {
-    vec![Canary::named(), Canary::contained()]
-}
-
-/// All canaries were looked at, none is accused, and all live.
-pub(crate) fn assert_unharmed(canaries: &mut [Canary], report: &rustbox_audit::AuditReport, pids: &[u32]) {
-    for canary in canaries {
-        let pid = canary.pid();
-        let mut own = children_of(pid);
-        own.push(pid);
-        for pid in own {
-            assert!(pids.contains(&pid), "{} was scanned", canary.what);
-            let accused = report.findings.iter().any(|finding| finding.process.is_some_and(|key| key.pid == pid));
-            assert!(!accused, "{} is not accused", canary.what);
-        }
-        assert!(canary.is_alive(), "{} lives", canary.what);
-    }
-}
-
 /// Paths of the box's directories that are left.
 pub(crate) fn left(marks: &BoxMarks) -> Vec<PathBuf> {
     marks.cgroups.iter().map(|mark| mark.directory.clone()).filter(|path| path.exists()).collect()

@@ -55,31 +55,48 @@ impl Strangers {
         pids
     }
 
-    /// All were looked at, none is accused or was acted on, and all live. Who shares a box's uid and has no other mark is
-    /// told as a gap, which accuses nobody.
+    /// All were looked at, none is accused or was acted on, and all live.
     pub(crate) fn assert_unharmed(&mut self, report: &AuditReport, root: &ProcRoot) {
-        let listed: BTreeSet<u32> =
-            ProcSnapshot::take(root, &Registry::default()).expect("a look").pids.into_iter().collect();
+        self.assert_scanned(root);
+        self.assert_not_accused(report.findings.iter().chain(report.remaining.iter().flatten()));
+        let acts = serde_json::to_string(&report.actions).expect("JSON");
         for pid in self.pids() {
-            assert!(listed.contains(&pid), "{pid} was scanned");
-            let about = |finding: &&Finding| finding.process.is_some_and(|key| key.pid == pid);
-            let findings = report.findings.iter().chain(report.remaining.iter().flatten());
-            let accused = findings.filter(about).find(|finding| finding.kind != FindingKind::CoverageGap);
-            assert_eq!(accused, None, "nobody accuses a stranger");
-            let acts = serde_json::to_string(&report.actions).expect("JSON");
             assert!(!acts.contains(&format!("\"pid\":{pid},")), "nobody acts on a stranger: {acts}");
         }
+        self.assert_alive();
+    }
+
+    /// A look at this host meets every one of them.
+    pub(crate) fn assert_scanned(&self, root: &ProcRoot) {
+        let look = ProcSnapshot::take(root, &Registry::default()).expect("a look");
+        let listed: BTreeSet<u32> = look.pids.into_iter().collect();
+        assert!(self.pids().iter().all(|pid| listed.contains(pid)), "each was scanned: {:?}", self.pids());
+    }
+
+    /// Who shares a box's uid and has no other mark is told as a gap, which accuses nobody.
+    pub(crate) fn assert_not_accused<'f>(&self, findings: impl Iterator<Item = &'f Finding>) {
+        let pids = self.pids();
+        let about = |finding: &&Finding| finding.process.is_some_and(|key| pids.contains(&key.pid));
+        let accused = findings.filter(about).find(|finding| finding.kind != FindingKind::CoverageGap);
+        assert_eq!(accused, None, "nobody accuses a stranger");
+    }
+
+    /// None was signalled.
+    pub(crate) fn assert_alive(&mut self) {
         for canary in &mut self.canaries {
             assert!(canary.is_alive(), "{} lives", canary.what);
         }
         assert!(state_of(self.recycled.pid()).is_some_and(|state| state != b'Z'), "who has a recycled pid lives");
     }
 
-    /// What is said of anybody but the strangers, and of what others do on this host at the same time.
+    /// What is said of anybody but strangers, those of the tests that run beside this one among them.
     pub(crate) fn findings<'r>(&self, findings: &'r [Finding]) -> Vec<&'r Finding> {
         let strangers = self.pids();
-        let about_stranger = |finding: &&Finding| finding.process.is_some_and(|key| strangers.contains(&key.pid));
-        findings.iter().filter(|finding| !about_stranger(finding)).collect()
+        let is_stranger = |finding: &&Finding| {
+            let is_theirs = finding.kind == FindingKind::CoverageGap && finding.uid == Some(SHARED_UID);
+            is_theirs || finding.process.is_some_and(|key| strangers.contains(&key.pid))
+        };
+        findings.iter().filter(|finding| !is_stranger(finding)).collect()
     }
 }
 

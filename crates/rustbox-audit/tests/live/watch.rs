@@ -12,7 +12,8 @@ use rustbox_core::{Finding, FindingKind, ProcessKey};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::stage::{Canary, TestBox, children_of, is_possible, pause, until};
+use crate::stage::{TestBox, children_of, is_possible, pause, until};
+use crate::strangers::Strangers;
 
 /// Trials of each kind: the second worst of a hundred is the 99th percentile.
 const TRIALS: usize = 100;
@@ -25,7 +26,7 @@ enum Told {
     Pass(Verdict),
 }
 
-/// Watches while `act` runs, and hands it what is told.
+/// Watches while `act` runs, and hands it what is told. Nothing is told of strangers, who are there all the time.
 fn while_watching(
     read: &(dyn Fn() -> Registry + Sync),
     options: &WatchOptions,
@@ -34,20 +35,29 @@ fn while_watching(
 ) {
     let stop = eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor");
     let root = ProcRoot::open_host().expect("procfs");
+    let mut strangers = Strangers::gather();
+    let read = || strangers.beside(read());
+    strangers.assert_scanned(&root);
     let (sender, receiver) = channel();
     std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
             let mut tell = |watched: Watched<'_>| {
+                match &watched {
+                    Watched::Finding(finding) => strangers.assert_not_accused(std::iter::once(*finding)),
+                    Watched::Pass(report) => strangers.assert_not_accused(report.findings.iter()),
+                    Watched::PassFailed(_) => {}
+                }
                 before_each();
                 hear(&sender, &watched);
             };
-            watch(&root, read, options, stop.as_fd(), &mut tell).expect("a watch");
+            watch(&root, &read, options, stop.as_fd(), &mut tell).expect("a watch");
         });
         let _stops = Stops(&stop);
         act(&receiver);
         drop(_stops);
         watching.join().expect("the watch ends");
     });
+    strangers.assert_alive();
 }
 
 /// Ends the watch when its test ends, however that is.
@@ -120,7 +130,6 @@ fn a_migration_is_told_within_a_tenth_of_a_second() {
         let children = children_of(a_box.init);
         (children.len() == TRIALS).then_some(children)
     });
-    let mut stranger = Canary::named();
     let mut times = Vec::new();
     while_watching(&|| a_box.registry(), &seldom(), &|| (), |told| {
         assert_eq!(await_pass(told), Verdict::Clean, "before anything escapes");
@@ -136,7 +145,6 @@ fn a_migration_is_told_within_a_tenth_of_a_second() {
         assert!(!extra, "each is told once");
     });
     assert!(percentile("migrations", times) < PROMISE);
-    assert!(stranger.is_alive());
 }
 
 /// A process that begins in the box's PID namespace, and outside its cgroups.
