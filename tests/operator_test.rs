@@ -354,7 +354,16 @@ fn a_signal_ends_the_wait_for_a_box_and_leaves_the_box_alone() {
     let running = a_living_box(&lab, &[]);
     let box_id = running.box_id().to_owned();
     let second = lab.a_box().named(&box_id).argv(["/bin/true"]).flags(["--wait-for-box"]).report_as("second").start();
-    // Its meta or report is not there yet; that it waits shows in its not having ended.
+    // Until it has blocked the signal, which it does before it waits, the kernel would end it as it ends anybody.
+    let status = format!("/proc/{}/status", second.pid());
+    let blocks_term = || {
+        let text = std::fs::read_to_string(&status).ok()?;
+        let blocked = text.lines().find_map(|line| line.strip_prefix("SigBlk:"))?;
+        let mask = u64::from_str_radix(blocked.trim(), 16).expect("a mask");
+        (mask & 1 << (Signal::TERM.as_raw() - 1) != 0).then_some(())
+    };
+    assert!(rustbox_tests::wait_until(Duration::from_secs(10), blocks_term).is_some(), "it never blocks SIGTERM");
+    // That it waits shows in its not having ended.
     assert!(!second.pidfd().wait(Duration::from_millis(300)), "it does not wait");
     second.signal(Signal::TERM);
     assert!(second.pidfd().wait(Duration::from_secs(10)), "a signal does not end the wait");
