@@ -15,6 +15,9 @@ pub(crate) struct Arguments {
     /// Run these steps only.
     #[arg(long, value_name = "STEP", num_args = 1..)]
     only: Vec<String>,
+    /// Stop at the first step that fails, and do not go on to see what else does.
+    #[arg(long)]
+    fail_fast: bool,
     /// Print the steps and run nothing.
     #[arg(long)]
     list: bool,
@@ -53,30 +56,40 @@ const STEPS: &[Step] = &[
     Step { name: "proof", what: "every attack with its control, here and on cgroup v2 alone", run: proof::run_quick },
 ];
 
-/// Runs the steps, and stops at the first that fails.
+/// Runs the steps, all of them: who has to wait for CI wants to know everything that is wrong.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if let Some(unknown) = arguments.only.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
         bail!("no step is called {unknown}");
     }
     let chosen = |step: &&Step| arguments.only.is_empty() || arguments.only.iter().any(|name| name == step.name);
     let steps: Vec<_> = STEPS.iter().filter(chosen).collect();
+    let mut failed = Vec::new();
     for (number, step) in (1..).zip(&steps) {
         println!("== {number}/{} {}: {}", steps.len(), step.name, step.what);
         if arguments.list {
             continue;
         }
         let started = Instant::now();
-        if let Err(error) = (step.run)(workspace) {
-            println!("== {} FAILED after {:.1} s: {error:#}", step.name, started.elapsed().as_secs_f64());
-            println!("{} passed, 1 failed", number - 1);
-            return Ok(ExitCode::FAILURE);
+        let result = (step.run)(workspace);
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => println!("== {} passed in {seconds:.1} s", step.name),
+            Err(error) => {
+                println!("== {} FAILED after {seconds:.1} s: {error:#}", step.name);
+                failed.push((step.name, format!("{error:#}")));
+                if arguments.fail_fast {
+                    break;
+                }
+            }
         }
-        println!("== {} passed in {:.1} s", step.name, started.elapsed().as_secs_f64());
+    }
+    for (name, error) in &failed {
+        println!("FAILED {name}: {error}");
     }
     if !arguments.list {
-        println!("{} passed, 0 failed", steps.len());
+        println!("{} steps, {} failed", steps.len(), failed.len());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn budget(workspace: &Workspace) -> Result<()> {
@@ -101,17 +114,17 @@ fn doc(workspace: &Workspace) -> Result<()> {
 /// attacks of the table are left to it by the tests themselves, when `RUSTBOX_ATTACKS_BY_PROOF` is set.
 fn test(workspace: &Workspace) -> Result<()> {
     if std::env::var_os("RUSTBOX_ATTACKS_BY_PROOF").is_none_or(|v| v != "1") {
-        return command::run(&mut workspace.cargo(["test", "--workspace"]));
+        return command::run(&mut workspace.cargo(["test", "--workspace", "--no-fail-fast"]));
     }
-    command::run(&mut workspace.cargo(["test", "--workspace", "--exclude", TESTS]))?;
+    let others = command::run(&mut workspace.cargo(["test", "--workspace", "--no-fail-fast", "--exclude", TESTS]));
     let parts = proof::part_programs(workspace)?;
     let package = workspace.packages.iter().find(|package| package.name == TESTS).context("the tests' package")?;
     let tests = package.targets.iter().filter(|target| target.kind == ["test"] && !parts.contains(&target.name));
-    let mut test = workspace.cargo(["test", "--package", TESTS, "--lib", "--bins"]);
+    let mut test = workspace.cargo(["test", "--no-fail-fast", "--package", TESTS, "--lib", "--bins"]);
     for target in tests {
         test.args(["--test", &target.name]);
     }
-    command::run(&mut test)
+    command::run(&mut test).and(others)
 }
 
 /// The package of the tests of the whole program.
