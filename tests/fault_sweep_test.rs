@@ -50,7 +50,7 @@ fn calls_of(role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
 fn trace_of(role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
     let lab = new_worker("trace");
     let command = victim(&lab);
-    let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role] });
+    let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() });
     let left = wait_clean(command.box_id(), &lab.state_dir());
     assert!(driven.reached() && driven.calls.len() > 5 && left.is_empty(), "{role:?}: {driven:?} {left:?}");
     driven.calls
@@ -69,7 +69,7 @@ fn supervisor_dies_before_its_kill() -> (Boundary, Fault) {
 fn trial(baseline: &Fingerprint, faults: &[(Boundary, Fault)]) -> Trial {
     let lab = new_worker("fault");
     let command = victim(&lab);
-    let driven = command.drive(&Drive { faults: faults.to_vec(), record: Vec::new() });
+    let driven = command.drive(&Drive { faults: faults.to_vec(), ..Drive::default() });
     let mut broken = untruths(&command, driven.end, baseline, Killed::NotTheChild);
     broken.extend(nameless(&command, &driven, faults));
     let made = std::fs::read_dir(lab.nowhere()).expect("the caller's directory").filter_map(Result::ok);

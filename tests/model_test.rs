@@ -140,7 +140,7 @@ fn replay(told: &[Came]) -> Result<State, String> {
 fn trace(lab: &Lab, faults: Vec<(Boundary, Fault)>) -> Vec<Recorded> {
     let command = lab.a_box().attack("contain_fingerprint", &[]);
     let record = vec![Role::Supervisor, Role::Init, Role::Keeper];
-    let driven = command.drive(&Drive { faults, record });
+    let driven = command.drive(&Drive { faults, record, ..Drive::default() });
     let left = wait_clean(command.box_id(), &lab.state_dir());
     assert!(left.is_empty() && driven.reached(), "{left:#?}");
     driven.calls

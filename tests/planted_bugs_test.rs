@@ -131,7 +131,7 @@ fn an_init_that_lost_its_signal_dies(lab: &Lab, program: Program<'_>) -> Result<
     // Four faults of three processes in one run: a fast supervisor is often past its moment.
     for _ in 0..60 {
         let command = program.a_box(lab, &[]);
-        let driven = command.drive(&Drive { faults: faults.clone(), record: Vec::new() });
+        let driven = command.drive(&Drive { faults: faults.clone(), ..Drive::default() });
         let survived = survivors(lab, command.box_id());
         if driven.reached() {
             return survived;
@@ -231,7 +231,7 @@ fn what_was_not_read_is_not_reported(lab: &Lab, program: Program<'_>) -> Result<
         return Err("nothing is read after the kill".to_owned());
     }
     let command = program.a_box(lab, &[]);
-    let driven = command.drive(&Drive { faults, record: Vec::new() });
+    let driven = command.drive(&Drive { faults, ..Drive::default() });
     clean(lab, command.box_id());
     let said = command.result_text().unwrap_or_default();
     if driven.end == End::Exited(0) { Err(format!("success without evidence: {said:.300}")) } else { Ok(()) }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
@@ -21,10 +21,14 @@ use crate::watchdog::Watchdog;
 /// What is to be done to whom.
 #[derive(Clone, Debug, Default)]
 pub struct Drive {
-    /// Faults, each made once its boundary is reached.
+    /// Faults, each made once its boundary is reached. Kills are made in this order: who comes to his before it is his
+    /// turn is held there for a while.
     pub faults: Vec<(Boundary, Fault)>,
     /// Whose calls are written down.
     pub record: Vec<Role>,
+    /// Nobody is killed before everybody who is to be killed has come to his call: for somebody whose death the others
+    /// would notice on their way.
+    pub together: bool,
 }
 
 /// A call that was written down.
@@ -76,13 +80,13 @@ impl Drive {
     /// One fault.
     #[must_use]
     pub fn fault(boundary: Boundary, fault: Fault) -> Self {
-        Self { faults: vec![(boundary, fault)], record: Vec::new() }
+        Self { faults: vec![(boundary, fault)], ..Self::default() }
     }
 
     /// Writes down the calls of these, and makes no fault.
     #[must_use]
     pub fn record(roles: &[Role]) -> Self {
-        Self { faults: Vec::new(), record: roles.to_vec() }
+        Self { record: roles.to_vec(), ..Self::default() }
     }
 
     /// Runs a command in this directory under this drive until it has ended and every traced process is gone or let go.
@@ -112,6 +116,17 @@ impl Drive {
 /// `PTRACE_EVENT_STOP` of `linux/ptrace.h`: the first stop of a child that is traced from birth, and group stops.
 const EVENT_STOP: i32 = 128;
 
+/// How long a process is held until those have been killed who are to be killed before it: what they still have to do
+/// takes milliseconds, unless it is this one that they wait for.
+const HELD_MAX: Duration = Duration::from_secs(1);
+
+/// A process that stands before the call at which it is to be killed, and is too early.
+struct Held {
+    pid: Pid,
+    entry: Entry,
+    since: Instant,
+}
+
 struct Engine<'a> {
     plan: &'a Drive,
     command: Pid,
@@ -122,6 +137,7 @@ struct Engine<'a> {
     early: HashSet<Pid>,
     /// Children that were told of and have not stopped yet; none for those that are let go.
     expected: HashMap<Pid, Option<Role>>,
+    held: Vec<Held>,
     executed: bool,
     keeper_is_known: bool,
     end: Option<End>,
@@ -159,6 +175,7 @@ impl<'a> Engine<'a> {
             traced,
             early: HashSet::new(),
             expected: HashMap::new(),
+            held: Vec::new(),
             executed: false,
             keeper_is_known: false,
             end: None,
@@ -170,12 +187,16 @@ impl<'a> Engine<'a> {
     fn drive(mut self) -> Driven {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         while self.end.is_none() || !self.traced.is_empty() || !self.expected.is_empty() {
-            match waitpid(Pid::from_raw(-1), Some(flags)) {
+            // Somebody who is held goes on in time, also when nobody else moves.
+            let patience = if self.held.is_empty() { WaitPidFlag::empty() } else { WaitPidFlag::WNOHANG };
+            match waitpid(Pid::from_raw(-1), Some(flags | patience)) {
+                Ok(WaitStatus::StillAlive) => idle(Duration::from_millis(1)),
                 Ok(status) => self.happened(status),
                 // Nobody is left who could tell anything.
                 Err(nix::errno::Errno::ECHILD) => break,
                 Err(error) => panic!("wait for traced processes: {error}"),
             }
+            self.release();
         }
         crate::orphans::command_ended(self.command.as_raw().unsigned_abs());
         let hung = self.watchdog.has_bitten();
@@ -205,6 +226,7 @@ impl<'a> Engine<'a> {
         self.traced.remove(&pid);
         self.expected.remove(&pid);
         self.early.remove(&pid);
+        self.held.retain(|held| held.pid != pid);
         if pid == self.command {
             self.end = Some(end);
             self.watchdog.command_ended();
@@ -275,18 +297,52 @@ impl<'a> Engine<'a> {
 
     fn at_call(&mut self, pid: Pid) {
         let Some(tracee) = self.traced.get_mut(&pid) else { return let_go(pid, None) };
-        // Until the exec it is the shell.
-        if self.executed {
-            match tracee.at_call() {
-                Some(entry) => self.enters(pid, &entry),
-                None => match tracee.at_exit.take() {
-                    Some(AtExit::Return(result)) => tracee.set_result(result),
-                    Some(AtExit::Delay(time)) => idle(time),
-                    None => {}
-                },
+        if !self.executed {
+            // Until the exec it is the shell.
+            return self.resume(pid);
+        }
+        if let Some(entry) = tracee.at_call() {
+            if self.is_early(&entry, &self.boundaries_held()) {
+                return self.held.push(Held { pid, entry, since: Instant::now() });
+            }
+            self.enters(pid, &entry);
+        } else {
+            match tracee.at_exit.take() {
+                Some(AtExit::Return(result)) => tracee.set_result(result),
+                Some(AtExit::Delay(time)) => idle(time),
+                None => {}
             }
         }
         self.resume(pid);
+    }
+
+    /// Whether somebody is to be killed at this call, and before him somebody else who is not dead yet.
+    fn is_early(&self, entry: &Entry, held: &[Boundary]) -> bool {
+        let faults = &self.plan.faults;
+        let mine = faults.iter().position(|(at, fault)| (*at, *fault) == (entry.boundary, Fault::Kill));
+        let Some(mine) = mine else { return false };
+        let is_dead = |at: usize| self.driven.made[at].is_some();
+        let is_away = |at: usize| self.plan.together && !is_dead(at) && !held.contains(&faults[at].0);
+        (0..mine).any(|before| !is_dead(before)) || (mine + 1..faults.len()).any(is_away)
+    }
+
+    fn boundaries_held(&self) -> Vec<Boundary> {
+        self.held.iter().map(|held| held.entry.boundary).collect()
+    }
+
+    /// Lets those go on whose turn it is, and those who have been held for too long: they are not killed.
+    fn release(&mut self) {
+        let boundaries = self.boundaries_held();
+        for held in std::mem::take(&mut self.held) {
+            if !self.is_early(&held.entry, &boundaries) {
+                self.enters(held.pid, &held.entry);
+                self.resume(held.pid);
+            } else if held.since.elapsed() > HELD_MAX {
+                self.resume(held.pid);
+            } else {
+                self.held.push(held);
+            }
+        }
     }
 
     fn enters(&mut self, pid: Pid, entry: &Entry) {
