@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rustbox_health::{Counters, Exposition, Look, WorkerFacts, WorkerState, expose, look};
+use rustbox_health::{BatchQueue, Counters, Exposition, Look, WorkerFacts, WorkerState, expose, look};
 
 use crate::config::Settings;
 use crate::error::CliError;
@@ -79,6 +79,8 @@ fn exposition(settings: &Settings) -> Result<Exposition, CliError> {
         Look::Damaged { problem } => rustbox_health::damaged_state(&problem).map_err(CliError::HealthUnknown)?,
     };
     let backend = rustbox_health::backend(settings.run.cgroup_backend, settings.cgroup_root.as_deref());
-    let facts = WorkerFacts { state: Some(&state), backend: &backend, version: env!("CARGO_PKG_VERSION") };
+    let batch_queue_depth = BatchQueue::depth(&settings.state_dir).map_err(CliError::HealthUnknown)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let facts = WorkerFacts { state: Some(&state), batch_queue_depth, backend: &backend, version };
     expose(&totals, &facts).map_err(CliError::HealthUnknown)
 }

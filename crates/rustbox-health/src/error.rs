@@ -54,6 +54,12 @@ pub enum Error {
         /// How long we waited.
         seconds: u64,
     },
+    /// There is no file left in which one more batch could say how many of its jobs wait.
+    #[error("{most} batches of this worker run already")]
+    TooManyBatches {
+        /// How many there may be.
+        most: u32,
+    },
     /// A damaged file could not be set aside.
     #[error("set {} aside", path.display())]
     SetAside {

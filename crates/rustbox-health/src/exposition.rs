@@ -14,6 +14,8 @@ use crate::state::{Status, WorkerState};
 pub struct WorkerFacts<'a> {
     /// The state; none when it could not be read.
     pub state: Option<&'a WorkerState>,
+    /// How many jobs of batches wait for a box.
+    pub batch_queue_depth: u64,
     /// Which interfaces boxes use.
     pub backend: &'a Backend,
     /// Version of the program.
@@ -72,6 +74,11 @@ fn known(totals: &Totals, facts: &WorkerFacts<'_>) -> Vec<MetricFamily> {
             "rustbox_counters_lost_lines",
             "Lines of the counters' file that were damaged, and are not counted.",
             number(totals.lost_lines),
+        ),
+        one(
+            "rustbox_batch_queue_depth",
+            "Jobs that running batches have read and that wait for a box.",
+            number(facts.batch_queue_depth),
         ),
     ];
     if let Some(backend) = facts.backend.cgroup_backend {

@@ -38,7 +38,7 @@ pub use controls::preflight;
 pub use error::Error;
 pub use host::{Host, Places};
 pub use lease::{FIRST_UID, UIDS};
-pub use pool::{Pool, PoolCounts, SLOTS_MAX};
+pub use pool::{Begun, Pool, PoolCounts, SLOTS_MAX};
 pub use progress::{Event, Progress, RunIo};
 pub use run::run;
 pub use streams::Files;

@@ -38,6 +38,22 @@ pub struct Pool {
     shared: Arc<Shared>,
 }
 
+/// A run that a pool has begun. It goes on, and its box is ended, also when this is dropped.
+#[derive(Debug)]
+pub struct Begun {
+    answered: Receiver<Result<RunReport, Error>>,
+}
+
+impl Begun {
+    /// Waits for its report.
+    ///
+    /// # Errors
+    /// As [`run`](crate::run()).
+    pub fn finish(self) -> Result<RunReport, Error> {
+        self.answered.recv().unwrap_or(Err(Error::PoolClosed))
+    }
+}
+
 /// What a pool has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolCounts {
@@ -109,13 +125,18 @@ impl Pool {
     /// # Errors
     /// As [`run`](crate::run()).
     pub fn run(&self, plan: RunPlan, files: Files) -> Result<RunReport, Error> {
+        self.begin(plan, files)?.finish()
+    }
+
+    /// The first half of [`Pool::run`]: waits until a thread with a box has taken the program.
+    ///
+    /// # Errors
+    /// No thread is left.
+    pub fn begin(&self, plan: RunPlan, files: Files) -> Result<Begun, Error> {
         let (answer, answered) = bounded(1);
         let order = Order { plan, files, clock: Clock::start(), answer };
         let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
-        if !sent {
-            return Err(Error::PoolClosed);
-        }
-        answered.recv().unwrap_or(Err(Error::PoolClosed))
+        if sent { Ok(Begun { answered }) } else { Err(Error::PoolClosed) }
     }
 
     /// What it has done so far.

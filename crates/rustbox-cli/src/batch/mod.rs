@@ -8,6 +8,7 @@
 //! Every queue is bounded, and a line is read only when there is room for its result: however long the file is and however
 //! slow the first job, what is held in memory is a few results.
 
+mod depth;
 mod inputs;
 mod job;
 mod progress;

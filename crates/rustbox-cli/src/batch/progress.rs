@@ -13,8 +13,8 @@ pub(super) struct Now {
     pub(super) failed: u64,
     /// Lines of the file, where it is known.
     pub(super) total: Option<u64>,
-    /// Jobs that were read and wait for a worker.
-    pub(super) queued: usize,
+    /// Jobs that were read and wait for a box.
+    pub(super) queued: u64,
     /// Boxes that wait for a job.
     pub(super) waiting: u64,
 }

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustbox_core::{Cause, ContainmentVerdict, ExitCode, RunReport};
 use rustbox_supervisor::{Files, Pool};
 
+use super::depth::{Depth, Queued};
 use super::inputs;
 use super::job::{Job, Wrong};
 use super::progress::{Now, Progress};
@@ -32,10 +33,11 @@ const ROOM: usize = 8;
 const SOME_FAILED: u8 = 1;
 
 /// A line with its number, and its place among those that are run.
-struct Task {
+struct Task<'a> {
     place: u64,
     number: u64,
     line: Vec<u8>,
+    queued: Queued<'a>,
 }
 
 /// A result with its place; none for a job that was interrupted.
@@ -61,7 +63,8 @@ pub(crate) fn batch(settings: &Settings, args: &BatchArgs) -> Result<u8, CliErro
     let interrupts = Interrupts::new().map_err(CliError::Signals)?;
     let runs = interrupts.runs.try_clone().map_err(CliError::Signals)?;
     let workers = args.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let crew = Crew { settings, workers, stop: Stop::default(), pool: Start::new(settings, workers, runs)? };
+    let pool = Start::new(settings, workers, runs)?;
+    let crew = Crew { settings, workers, stop: Stop::default(), pool, depth: Depth::open(settings) };
     let writer = Writer::new(out, !args.unordered);
     crew.run(jobs, done, writer, (signals, interrupts))
 }
@@ -143,6 +146,7 @@ struct Crew<'a> {
     workers: usize,
     stop: Stop,
     pool: Start,
+    depth: Depth,
 }
 
 impl Crew<'_> {
@@ -163,7 +167,6 @@ impl Crew<'_> {
             let _ = give_room.send(());
         }
         let (over, still_on) = io::pipe().map_err(CliError::Signals)?;
-        let queue = tasks.clone();
         let crew = &self;
         let outcome = std::thread::scope(|scope| {
             let watch = scope.spawn(move || {
@@ -176,9 +179,9 @@ impl Crew<'_> {
                 scope.spawn(move || crew.work(&tasks, &finish));
             }
             drop((tasks, finish));
-            let written = crew.write(&mut writer, &finished, &give_room, &queue, total);
+            let written = crew.write(&mut writer, &finished, &give_room, total);
             // A writer that gave up leaves nobody waiting.
-            drop((finished, give_room, queue));
+            drop((finished, give_room));
             let fed = feeder.join();
             drop(still_on);
             let signals = watch.join();
@@ -195,11 +198,11 @@ impl Crew<'_> {
     }
 
     /// Reads lines as long as there is room for their results.
-    fn feed(
-        &self,
+    fn feed<'a>(
+        &'a self,
         jobs: &mut Jobs,
         done: &BTreeMap<u64, String>,
-        give: &Sender<Task>,
+        give: &Sender<Task<'a>>,
         room: &Receiver<()>,
     ) -> Result<(), CliError> {
         let (mut number, mut place) = (0, 0);
@@ -214,7 +217,11 @@ impl Crew<'_> {
                 Some(_) => return Err(CliError::OtherJob { number }),
                 None => {}
             }
-            if room.recv().is_err() || give.send(Task { place, number, line }).is_err() {
+            if room.recv().is_err() {
+                break;
+            }
+            let queued = self.depth.enter();
+            if give.send(Task { place, number, line, queued }).is_err() {
                 break;
             }
             place += 1;
@@ -222,17 +229,18 @@ impl Crew<'_> {
         Ok(())
     }
 
-    fn work(&self, tasks: &Receiver<Task>, finish: &Sender<Finished>) {
+    fn work(&self, tasks: &Receiver<Task<'_>>, finish: &Sender<Finished>) {
         for task in tasks {
-            let result = if self.stop.signal().is_some() { None } else { self.one(&task) };
-            if finish.send((task.place, result)).is_err() {
+            let place = task.place;
+            let result = if self.stop.signal().is_some() { None } else { self.one(task) };
+            if finish.send((place, result)).is_err() {
                 break;
             }
         }
     }
 
     /// Runs one job; no result when it was interrupted.
-    fn one(&self, task: &Task) -> Option<JobResult> {
+    fn one(&self, task: Task<'_>) -> Option<JobResult> {
         let mut result = JobResult {
             schema: SCHEMA,
             job: task.number,
@@ -246,7 +254,7 @@ impl Crew<'_> {
             Err(Wrong { id, reason }) => (result.id, result.error) = (id, Some(reason)),
             Ok(job) => {
                 result.id.clone_from(&job.id);
-                match self.run_job(&job) {
+                match self.run_job(&job, task.queued) {
                     Ok((report, _)) if report.cause == Cause::Interrupted => return None,
                     Ok((report, matches)) => (result.report, result.matches) = (Some(report), matches),
                     Err(error) => result.error = Some(error),
@@ -256,11 +264,13 @@ impl Crew<'_> {
         Some(result)
     }
 
-    fn run_job(&self, job: &Job) -> Result<(Box<RunReport>, Option<bool>), String> {
+    fn run_job(&self, job: &Job, queued: Queued<'_>) -> Result<(Box<RunReport>, Option<bool>), String> {
         let worker = health::before_run(self.settings).map_err(|error| error.lines().join("; "))?;
         let (files, output): (Files, _) = inputs::open(job).map_err(|error| format!("the job's files: {error}"))?;
         let pool = self.pool.pool(job)?;
-        let report = pool.run(job.plan.clone(), files).map_err(|error| chain(&error))?;
+        let begun = pool.begin(job.plan.clone(), files).map_err(|error| chain(&error))?;
+        drop(queued);
+        let report = begun.finish().map_err(|error| chain(&error))?;
         health::after_run(self.settings, worker.as_deref(), &report);
         let matches = inputs::compare(job, output).map_err(|error| format!("compare the output: {error}"))?;
         Ok((Box::new(report), matches))
@@ -271,7 +281,6 @@ impl Crew<'_> {
         writer: &mut Writer,
         finished: &Receiver<Finished>,
         room: &Sender<()>,
-        queue: &Receiver<Task>,
         total: Option<u64>,
     ) -> Result<Tally, CliError> {
         let mut progress = Progress::start();
@@ -288,7 +297,7 @@ impl Crew<'_> {
                 // The feeder may have gone already; then nobody needs room.
                 let _ = room.try_send(());
             }
-            now.queued = queue.len();
+            now.queued = self.depth.now();
             now.waiting = self.pool.started().map_or(0, |pool| pool.counts().waiting);
             progress.show(&now);
         }

@@ -38,5 +38,6 @@ fn unquarantine(sandbox: &sandbox::Sandbox, reason: &str) -> sandbox::Said {
 mod hostile;
 mod many;
 mod operator;
+mod queue;
 mod runbooks;
 mod served;
