@@ -93,7 +93,7 @@ pub fn act(
 }
 
 fn is_unowned(marks: &BoxMarks) -> bool {
-    matches!(marks.phase, Phase::Abandoned | Phase::Closed)
+    marks.phase.is_unowned()
 }
 
 fn end_processes(
@@ -187,7 +187,7 @@ fn may_be_ended(look: &Look, marks: &BoxMarks, found: &Attribution, process: &Pr
         || look.registry.exempt.contains(&process.key)
         || look.registry.boxes.iter().any(|other| other.phase == Phase::Live && other.supervisor == Some(process.key));
     let is_misplaced = match marks.phase {
-        Phase::Abandoned | Phase::Closed => true,
+        Phase::Abandoned | Phase::Killed | Phase::Closed => true,
         Phase::Live => {
             let is_outside = matches!(found.placement, Placement::Outside | Placement::PartlyOutside);
             (is_outside && !found.is_lone_init) || found.left_namespace(process, marks)

@@ -64,7 +64,7 @@ pub struct BoxAudit {
     pub findings: Vec<Finding>,
 }
 
-/// Audits one box after its cleanup: its [`Phase`](crate::Phase) should be `Closed`.
+/// Audits one box after its cleanup: its [`Phase`](crate::Phase) should be `Closed`, or `Killed` where the cleanup has failed.
 ///
 /// `init` is a pidfd of the pid 1 of the box's PID namespace, opened while that process lived. With it, and with all of
 /// the box's cgroups and paths gone, the answer costs a handful of system calls. Without it, or when anything is there,

@@ -151,7 +151,7 @@ fn fleeting<'h, 'a>(
     for history in histories.values() {
         for sighting in history {
             if let Some(marks) = sighting.of_box
-                && matches!(marks.phase, Phase::Abandoned | Phase::Closed)
+                && marks.phase.is_unowned()
                 && sighting.attribution.strength == rustbox_core::Strength::Primary
                 && sighting.process.life == Life::Alive
                 && !accused.contains(&marks.box_id)
@@ -168,8 +168,7 @@ fn fleeting<'h, 'a>(
         .filter_map(|seen| seen.into_values().next_back())
         .filter_map(|history| {
             let marks = history.last()?.of_box?;
-            let kind =
-                if marks.phase == Phase::Closed { FindingKind::PostCleanupLeak } else { FindingKind::OrphanDetected };
+            let kind = if marks.phase.was_ended() { FindingKind::PostCleanupLeak } else { FindingKind::OrphanDetected };
             let what = format!("box {} has living processes in every look, although nobody owns it", marks.box_id);
             Some((history, Accusation { kind, what, root_cause: None }))
         })

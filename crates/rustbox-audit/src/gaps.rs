@@ -96,7 +96,7 @@ fn file_name(file: ProcFile) -> &'static str {
 
 /// Why the processes of a box could be missed altogether.
 fn unseen_box(look: &Look, marks: &BoxMarks) -> Option<String> {
-    if matches!(marks.phase, Phase::EarlierBoot | Phase::Closed) {
+    if marks.phase == Phase::EarlierBoot || marks.phase.was_ended() {
         return None;
     }
     let observer = &look.snapshot.observer;

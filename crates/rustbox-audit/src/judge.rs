@@ -56,7 +56,7 @@ pub(crate) fn judge(history: &[Sighting<'_>], looks: &[Look], patience: &Patienc
     match (last.attribution.strength, last.of_box) {
         (Strength::Primary, Some(marks)) => match marks.phase {
             Phase::Live => judge_live(&case, marks),
-            Phase::Abandoned | Phase::Closed => judge_unowned(&case, marks),
+            Phase::Abandoned | Phase::Killed | Phase::Closed => judge_unowned(&case, marks),
             Phase::Unknown | Phase::EarlierBoot => case.lasting_gap(format!(
                 "process {} belongs to box {}, and it cannot be told whether anybody owns that box",
                 last.process.key.pid, marks.box_id
@@ -153,7 +153,7 @@ fn is_reaped_by_us(sighting: &Sighting<'_>, marks: &BoxMarks) -> bool {
 
 fn judge_unowned(case: &Case<'_>, marks: &BoxMarks) -> Judgement {
     let pid = case.last.process.key.pid;
-    let closed = marks.phase == Phase::Closed;
+    let closed = marks.phase.was_ended();
     let kind = if closed { FindingKind::PostCleanupLeak } else { FindingKind::OrphanDetected };
     let root_cause = (!closed).then_some(RootCause::SupervisorCrash);
     if !case.is_there {

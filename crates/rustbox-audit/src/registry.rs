@@ -46,12 +46,28 @@ pub enum Phase {
     Live,
     /// Nobody holds its lock, and nobody reported it cleaned.
     Abandoned,
+    /// Its owner has killed it, and could not remove all that it had: no process of it may be there, and what else is left is
+    /// known to be.
+    Killed,
     /// Its cleanup was reported done: nothing of it may be there.
     Closed,
     /// It was made before the last boot. Its marks name other things now, so they are not looked for.
     EarlierBoot,
     /// It could not be told.
     Unknown,
+}
+
+impl Phase {
+    /// Whether no process of it may live, whatever else is there.
+    #[must_use]
+    pub fn is_unowned(self) -> bool {
+        matches!(self, Self::Abandoned | Self::Killed | Self::Closed)
+    }
+
+    /// Whether its owner has ended it, and not just died.
+    pub(crate) fn was_ended(self) -> bool {
+        matches!(self, Self::Killed | Self::Closed)
+    }
 }
 
 /// The kernel facts by which one box is known.

@@ -38,7 +38,9 @@ pub(crate) struct Audited {
 
 impl Closed<'_> {
     fn marks(&self, context: &Context<'_>) -> BoxMarks {
-        let mut marks = BoxMarks::new(context.id.clone(), Phase::Closed);
+        // What could not be removed is a cleanup that failed, and told as one. A process in it is a leak in any case.
+        let phase = if self.removed { Phase::Closed } else { Phase::Killed };
+        let mut marks = BoxMarks::new(context.id.clone(), phase);
         marks.pid_namespace = self.facts.pid_namespace.map(PidNamespaceMark::recorded);
         marks.supervisor_pid_namespace = self.facts.supervisor_pid_namespace;
         marks.audit_session = self.facts.audit_session;

@@ -43,8 +43,7 @@ fn branches(registry: &Registry, look: &ProcSnapshot) -> Vec<Branch> {
             continue;
         }
         let is_outside = matches!(found.placement, Placement::Outside | Placement::PartlyOutside);
-        let is_unowned = matches!(marks.phase, Phase::Abandoned | Phase::Closed);
-        branch.add(process.key.pid, process.stat.ppid, shown(process), is_outside || is_unowned);
+        branch.add(process.key.pid, process.stat.ppid, shown(process), is_outside || marks.phase.is_unowned());
     }
     branches
 }

@@ -52,6 +52,7 @@ fn draw(branch: &Branch) -> String {
     let state = match branch.phase {
         Phase::Live => "alive",
         Phase::Abandoned => "dead: nobody owns it",
+        Phase::Killed => "killed, and not cleaned up",
         Phase::Closed => "cleaned up",
         Phase::EarlierBoot => "from an earlier boot",
         Phase::Unknown => "not known here",
