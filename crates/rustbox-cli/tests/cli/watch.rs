@@ -149,6 +149,49 @@ fn a_watch_that_gets_no_events_says_so() {
     assert!(what.starts_with("process events cannot be had"), "{what}");
 }
 
+/// The capabilities of a unit, as setpriv wants them.
+fn bounding_set(unit: &str) -> Vec<String> {
+    let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    line.split(' ').map(|name| name.strip_prefix("CAP_").unwrap().to_lowercase()).collect()
+}
+
+/// A watch that has these capabilities and no others, as root, started by a program with these arguments.
+fn start_bounded(sandbox: &Sandbox, capabilities: &[String], by: &[&str]) -> Watch {
+    let rustbox = sandbox.command();
+    let kept: Vec<String> = capabilities.iter().map(|name| format!("+{name}")).collect();
+    let mut command = Command::new(by[0]);
+    command.args(&by[1..]).args(["setpriv", "--no-new-privs", "--bounding-set", &format!("-all,{}", kept.join(","))]);
+    command.arg(rustbox.get_program()).args(["audit", "--watch", "--json", "--no-quarantine", "--interval", "3600"]);
+    command.env_clear().envs(rustbox.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = command.current_dir(sandbox.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = listen(child.stdout.take().unwrap());
+    Watch { child, lines }
+}
+
+// What watch-rustbox.service leaves it with is enough to see births and escapes; with the PrivateNetwork= of the other units there
+// would be no events.
+#[test]
+fn the_unit_of_the_watch_leaves_it_what_a_watch_needs() {
+    let sandbox = Sandbox::new();
+    let unit = include_str!("../../../../packaging/systemd/watch-rustbox.service");
+    let capabilities = bounding_set(unit);
+    let id = format!("cli-watchunit-{}", std::process::id());
+    let running = Running::start(&sandbox, &id, "sleep 1001 &");
+    let watch = start_bounded(&sandbox, &capabilities, &["env"]);
+    let is_gap = |line: &Value| line["finding"]["what"].as_str().is_some_and(|what| what.starts_with("process events"));
+    // Whether there are events is told before the first pass.
+    let pass = watch.next("a full pass or a gap", |line| is_pass(line) || is_gap(line));
+    assert!(is_pass(&pass), "{pass}");
+    let pid = move_out_of(&id);
+    let line = watch.next("the finding", |line| is_finding_about(line, &id));
+    let found = (&line["finding"]["kind"], line["finding"]["process"]["pid"].to_string());
+    assert_eq!(found, (&"orphan_detected".into(), pid));
+    drop((watch, running));
+
+    assert!(!unit.lines().any(|line| line.starts_with("PrivateNetwork=")));
+    start_bounded(&sandbox, &capabilities, &["unshare", "--net"]).next("the control: no events", is_gap);
+}
+
 #[test]
 fn what_cannot_be_watched_is_misuse() {
     let sandbox = Sandbox::new();
