@@ -1,6 +1,9 @@
 //! What an operator types, and what is seen.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -135,11 +138,10 @@ fn a_run_collects_what_is_in_its_way_first() {
 #[test]
 fn recovery_leaves_a_living_box_alone() {
     let _host = crate::undisturbed();
-    use std::io::{BufRead, BufReader};
     let sandbox = Sandbox::new();
     let mut command = sandbox.command();
     command.args(["run", "--box-id", "alive-one", "--code", "echo up; cat"]);
-    let mut running = command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
@@ -263,25 +265,35 @@ fn an_audit_that_finds_a_dead_box_makes_the_worker_unhealthy_until_it_is_gone() 
     assert_eq!(health(&sandbox)["status"], "healthy");
 }
 
-// S03, S42, S45, D21: a process that left its cgroup is found from outside, and nothing runs after that.
-#[test]
-fn a_process_that_was_moved_out_of_its_cgroup_quarantines_the_worker() {
-    let _host = crate::disturbed();
-    use std::io::{BufRead, BufReader};
-    let sandbox = Sandbox::new();
+/// A box whose payload has begun and sleeps.
+fn sleeping_box(sandbox: &Sandbox, id: &str) -> Child {
     let mut command = sandbox.command();
-    command.args(["run", "--box-id", "moved-one", "--code", "echo up; exec sleep 1000"]);
-    let mut running = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    command.args(["run", "--box-id", id, "--code", "echo up; exec sleep 1000"]);
+    let mut running = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
+    running
+}
+
+/// Moves its payload out of its cgroups, as other software on the host might.
+fn move_out(sandbox: &Sandbox, id: &str) {
     let boxes = json(&sandbox.rustbox(["ps", "--json"]));
-    let listed = boxes["boxes"].as_array().unwrap().iter().find(|listed| listed["box_id"] == "moved-one").unwrap();
+    let listed = boxes["boxes"].as_array().unwrap().iter().find(|listed| listed["box_id"] == id).unwrap();
     let is_init = |process: &&Value| process["comm"] == "rustbox-init";
     let payload = listed["processes"].as_array().unwrap().iter().find(|process| !is_init(process)).unwrap();
     for root in sandbox.rustbox(["cgroup-root"]).stdout.lines() {
         std::fs::write(PathBuf::from(root).join("cgroup.procs"), payload["pid"].to_string()).unwrap();
     }
+}
+
+// S03, S42, S45, D21: a process that left its cgroup is found from outside, and nothing runs after that.
+#[test]
+fn a_process_that_was_moved_out_of_its_cgroup_quarantines_the_worker() {
+    let _host = crate::disturbed();
+    let sandbox = Sandbox::new();
+    let mut running = sleeping_box(&sandbox, "moved-one");
+    move_out(&sandbox, "moved-one");
     let said = sandbox.rustbox(["audit", "--box", "moved-one", "--json"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     let view = health(&sandbox);
@@ -300,4 +312,51 @@ fn a_process_that_was_moved_out_of_its_cgroup_quarantines_the_worker() {
     assert!(metrics.contains("rustbox_worker_quarantined_total{reason=\"orphan_process_detected\"} 1\n"), "{metrics}");
     assert_eq!(sandbox.rustbox(["health", "--recover"]).code, Some(0));
     assert_eq!(health(&sandbox)["status"], "quarantined", "S50: a person lifts it");
+}
+
+// S69, D21: two processes that escape are two violations, and then somebody is to be called.
+#[test]
+fn a_second_violation_escalates_until_a_person_has_reviewed() {
+    let _host = crate::disturbed();
+    let sandbox = Sandbox::new();
+    let ids = ["escaped-one", "escaped-two"];
+    // Both before the first violation, after which nothing is admitted.
+    let running = ids.map(|id| sleeping_box(&sandbox, id));
+    for (id, seen) in ids.into_iter().zip([(1, false), (2, true)]) {
+        move_out(&sandbox, id);
+        assert_eq!(sandbox.rustbox(["audit", "--box", id]).code, Some(1));
+        let view = health(&sandbox);
+        assert_eq!((view["recurrence"].as_u64(), view["escalate"].as_bool()), (Some(seen.0), Some(seen.1)), "{view}");
+        let series = format!("rustbox_worker_escalate {}\n", u8::from(seen.1));
+        assert!(sandbox.rustbox(["metrics"]).stdout.contains(&series), "{series}");
+    }
+    for (id, mut running) in ids.into_iter().zip(running) {
+        assert_eq!(sandbox.rustbox(["kill", id]).code, Some(0));
+        running.wait().unwrap();
+    }
+    assert_eq!(sandbox.rustbox(["health", "--recover"]).code, Some(0));
+    assert_eq!(health(&sandbox)["escalate"], true, "a recovery is no review");
+    assert_eq!(crate::unquarantine(&sandbox, "looked into both").code, Some(0));
+    let view = health(&sandbox);
+    assert_eq!((view["recurrence"].as_u64(), view["escalate"].as_bool()), (Some(0), Some(false)), "{view}");
+}
+
+/// What a bare call may take.
+const GLANCE: Duration = Duration::from_millis(20);
+
+// Q09. The least of several: whatever else the host does only adds to it.
+#[test]
+fn a_bare_call_is_a_glance() {
+    let _host = crate::undisturbed();
+    let sandbox = Sandbox::new();
+    quarantine(&sandbox, "maintenance");
+    let call = |_| {
+        let begun = Instant::now();
+        assert_eq!(sandbox.rustbox(["health"]).code, Some(0));
+        begun.elapsed()
+    };
+    let mut took: Vec<Duration> = (0..41).map(call).collect();
+    took.sort();
+    println!("a bare call takes {:.1?}, {:.1?} in the median", took[0], took[took.len() / 2]);
+    assert!(took[0] < GLANCE, "{took:?}");
 }
