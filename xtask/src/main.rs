@@ -17,6 +17,7 @@ mod gameday;
 mod install;
 mod packaging;
 mod payloads;
+mod prometheus;
 mod proof;
 mod readme;
 mod vm;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::workspace::Workspace;
-use crate::{apt, command, install};
+use crate::{apt, command, install, prometheus};
 
 /// Installs into a directory of its own, and has every file read by the program that it is for.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
@@ -28,7 +28,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     users(&destdir, &prefix)?;
     completions(&prefix)?;
     manuals(&prefix)?;
-    prometheus(workspace, &prefix)
+    prometheus::check(workspace, &prefix)
 }
 
 fn scripts(root: &Path, prefix: &Path) -> Result<()> {
@@ -157,106 +157,6 @@ fn help(rustbox: &Path, words: &[String]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Rules, their tests, what the program exports, and what the dashboard asks for, by Prometheus's own tool.
-fn prometheus(workspace: &Workspace, prefix: &Path) -> Result<()> {
-    let promtool = promtool(workspace)?;
-    let installed = prefix.join("share/rustbox/prometheus");
-    command::run(Command::new(&promtool).args(["check", "rules"]).arg(installed.join("rustbox.rules.yml")))?;
-    let mut tests = Command::new(&promtool);
-    tests.args(["test", "rules", "rustbox.rules.test.yml"]).current_dir(&installed);
-    command::run(&mut tests)?;
-    every_alert_has_both_cases(&installed)?;
-    let state = workspace.target.join("packaging/state");
-    let mut metrics = Command::new(prefix.join("bin/rustbox"));
-    let metrics = command::output(metrics.arg("--state-dir").arg(&state).arg("metrics"))?;
-    let mut lint = Command::new(&promtool);
-    let mut lint = lint.args(["check", "metrics"]).stdin(Stdio::piped()).spawn().context("start promtool")?;
-    let mut input = lint.stdin.take().context("promtool's input")?;
-    std::io::Write::write_all(&mut input, metrics.as_bytes()).context("write to promtool")?;
-    drop(input);
-    let status = lint.wait().context("wait for promtool")?;
-    if !status.success() {
-        bail!("promtool check metrics: {status}");
-    }
-    dashboard(&promtool, prefix, &metrics)
-}
-
-/// A rule that never fires passes a test of its silence; one that always fires passes the other.
-fn every_alert_has_both_cases(directory: &Path) -> Result<()> {
-    let read = |name: &str| fs::read_to_string(directory.join(name)).with_context(|| format!("read {name}"));
-    let (rules, tests) = (read("rustbox.rules.yml")?, read("rustbox.rules.test.yml")?);
-    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    for alert in &alerts {
-        let cases: Vec<&str> = tests.split("- alertname: ").skip(1).filter(|case| case.starts_with(alert)).collect();
-        let silent = cases.iter().filter(|case| case.contains("exp_alerts: []")).count();
-        if silent == 0 || silent == cases.len() {
-            bail!("{alert}: {} cases, and {silent} of them are silent", cases.len());
-        }
-        let rule = rules.split("- alert: ").find(|rule| rule.starts_with(alert)).unwrap_or_default();
-        for part in ["severity:", "runbook_url:"] {
-            if !rule.contains(part) {
-                bail!("{alert} has no {part}");
-            }
-        }
-    }
-    println!("{} alerts have a case that fires and one that does not, a severity and a runbook", alerts.len());
-    Ok(())
-}
-
-/// Every expression of the dashboard is parsed by Prometheus's parser, and asks for series that the program exports.
-fn dashboard(promtool: &Path, prefix: &Path, metrics: &str) -> Result<()> {
-    let path = prefix.join("share/rustbox/grafana/rustbox.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let dashboard: serde_json::Value = serde_json::from_str(&text).context("parse the dashboard")?;
-    let mut expressions = Vec::new();
-    collect(&dashboard, &mut expressions);
-    let exported: Vec<&str> =
-        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    // promtool 2.42 has no parser of its own; rules are parsed by the same one as queries.
-    let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
-    for (number, expression) in expressions.iter().enumerate() {
-        let asked = expression.replace("$instance", ".*");
-        rules.push_str(&format!("  - record: dashboard:{number}\n    expr: '{}'\n", asked.replace('\'', "''")));
-        for name in names(expression) {
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            if !exported.contains(&family) && !exported.contains(&name) {
-                bail!("the dashboard asks for {name}, which is not exported: {expression}");
-            }
-        }
-    }
-    let file = prefix.join("dashboard.rules.yml");
-    fs::write(&file, rules).with_context(|| format!("write {}", file.display()))?;
-    command::run(Command::new(promtool).args(["check", "rules"]).arg(&file))?;
-    println!("{} expressions of the dashboard are parsed, each of exported series", expressions.len());
-    if expressions.len() < 20 { bail!("only {} expressions were found", expressions.len()) } else { Ok(()) }
-}
-
-/// The names of our metrics in an expression.
-fn names(expression: &str) -> impl Iterator<Item = &str> {
-    expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("rustbox_"))
-}
-
-fn collect(value: &serde_json::Value, found: &mut Vec<String>) {
-    if let Some(object) = value.as_object() {
-        found.extend(object.get("expr").and_then(|expr| expr.as_str()).map(str::to_owned));
-        object.values().for_each(|value| collect(value, found));
-    }
-    value.as_array().into_iter().flatten().for_each(|value| collect(value, found));
-}
-
-/// Installed, or unpacked from Debian's package of Prometheus: its dependencies are a web page's, and not needed.
-fn promtool(workspace: &Workspace) -> Result<PathBuf> {
-    if command::is_in_path("promtool") {
-        return Ok("promtool".into());
-    }
-    let directory = workspace.target.join("promtool");
-    let program = directory.join("unpacked/usr/bin/promtool");
-    if !program.exists() {
-        apt::Source::ours().unpack("prometheus", &directory)?;
-    }
-    Ok(program)
-}
-
 fn files(directory: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
@@ -264,15 +164,4 @@ fn files(directory: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     paths.retain(|path| path.extension().is_some_and(|found| found == ending));
     paths.sort();
     if paths.is_empty() { bail!("{} has no *.{ending}", directory.display()) } else { Ok(paths) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_metrics_are_found_in_an_expression() {
-        let found: Vec<_> = names("sum by (le) (rate(rustbox_a_bucket{x=~\"rust\"}[5m])) + rustbox_b").collect();
-        assert_eq!(found, ["rustbox_a_bucket", "rustbox_b"]);
-    }
 }
