@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use history::{Came, steps};
 use rustbox_model::{Action, InitStage, Keeper, Protocol, State, Step, Supervisor, broken};
 use rustbox_tests::proof::{Part, Planted};
-use rustbox_tests::{Boundary, Call, Drive, Fault, Lab, Recorded, Role, wait_clean};
+use rustbox_tests::{Boundary, Drive, Fault, Lab, Recorded, Role, wait_clean};
 use stateright::{Checker, Model};
+
+mod history;
 
 /// Deaths in one history: supervisor, keeper and init of one box, and the supervisor that recovers it.
 const CRASHES: u8 = 4;
@@ -55,57 +58,9 @@ fn without(step: Step) -> Planted {
     Planted { bug: format!("without {step:?}"), turned_red: path.is_some(), detail }
 }
 
-/// What a call of a real run is in the model: whose step, and how far they have come with it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Came {
-    Supervisor(Supervisor),
-    Keeper(Keeper),
-    Init(InitStage),
-}
-
-/// The first call that is one of these, in this order for each process.
-fn meaning(call: &Recorded, so_far: &[Came]) -> Vec<Came> {
-    use Came::{Init as I, Keeper as K, Supervisor as S};
-    let is = |name: &str, part: &str| call.boundary.call == Call::named(name) && call.operand.contains(part);
-    let first = |came: Came| !so_far.contains(&came);
-    let after = |came: Came| so_far.contains(&came);
-    let role = call.boundary.role;
-    let table: &[(Role, bool, &[Came])] = &[
-        (Role::Supervisor, is("clone3", "") && call.boundary.nth == 1, &[S(Supervisor::HasKeeper)]),
-        (Role::Supervisor, is("flock", "/lock."), &[S(Supervisor::Locked)]),
-        (Role::Supervisor, is("sendmsg", "") && after(S(Supervisor::Locked)), &[S(Supervisor::HandedOver)]),
-        (Role::Supervisor, is("renameat2", "lock."), &[S(Supervisor::Recorded)]),
-        (Role::Supervisor, is("mkdirat", "rustbox-"), &[S(Supervisor::Grouped)]),
-        (Role::Supervisor, is("clone3", "") && call.boundary.nth == 2, &[S(Supervisor::Cloned)]),
-        (Role::Init, is("prctl", "1") && call.operand == "1", &[I(InitStage::Armed)]),
-        (Role::Init, is("ppoll", ""), &[I(InitStage::Looked)]),
-        (Role::Init, is("sendmsg", ""), &[I(InitStage::Waiting)]),
-        (Role::Supervisor, is("openat", "/fdinfo/"), &[S(Supervisor::ReadBack)]),
-        (Role::Supervisor, is("sendmsg", "") && after(S(Supervisor::ReadBack)), &[S(Supervisor::Released)]),
-        (Role::Init, is("umask", ""), &[I(InitStage::Running)]),
-        (Role::Supervisor, is("write", "/cgroup.kill") || is("pidfd_send_signal", ""), &[S(Supervisor::Killed)]),
-        (Role::Supervisor, is("waitid", ""), &[I(InitStage::Dead), S(Supervisor::Reaped)]),
-        (Role::Supervisor, is("unlinkat", "rustbox-"), &[S(Supervisor::Ungrouped)]),
-        (Role::Supervisor, is("unlinkat", "lock") && call.operand == "lock", &[S(Supervisor::Unrecorded)]),
-        (Role::Supervisor, is("renameat", ".json.") && after(S(Supervisor::Unrecorded)), &[S(Supervisor::Reported)]),
-        (Role::Keeper, is("recvmsg", ""), &[S(Supervisor::Dead)]),
-        (Role::Keeper, is("openat", "/cgroup.kill"), &[K(Keeper::Killed)]),
-        (Role::Keeper, is("unlinkat", "/rustbox-"), &[I(InitStage::Dead), K(Keeper::Empty), K(Keeper::Ungrouped)]),
-        (Role::Keeper, is("unlinkat", "/boxes/") && call.operand.ends_with("/lock"), &[K(Keeper::Gone)]),
-    ];
-    let found = table.iter().filter(|(who, meets, _)| *who == role && *meets);
-    let found = found.flat_map(|(_, _, came)| came.iter().copied());
-    found.filter(|came| first(*came)).take(3).collect()
-}
-
 /// What a trace says, in its order.
 fn told(calls: &[Recorded]) -> Vec<Came> {
-    let mut told = Vec::new();
-    for call in calls {
-        let came = meaning(call, &told);
-        told.extend(came);
-    }
-    told
+    steps(calls).into_iter().map(|(came, _)| came).collect()
 }
 
 /// Replays a run in the model; why it is none of its histories, if it is not.
@@ -153,8 +108,8 @@ fn real_runs_are_histories_of_the_model() {
     let end = replay(&told(&calls)).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!((end.supervisors[0], end.inits[0].stage), (Supervisor::Reported, InitStage::Dead), "{:?}", told(&calls));
     // One that dies before it kills, so that its keeper does everything.
-    let kill = calls.iter().find(|call| meaning(call, &[]).contains(&Came::Supervisor(Supervisor::Killed)));
-    let boundary = kill.expect("the kill").boundary;
+    let kill = steps(&calls).into_iter().find(|(came, _)| *came == Came::Supervisor(Supervisor::Killed));
+    let boundary = kill.expect("the kill").1;
     let mut cut = trace(&lab, vec![(boundary, Fault::Kill)]);
     // The call before which it was killed was not made.
     cut.retain(|call| call.boundary != boundary);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustbox_tests::proof::Part;
 use rustbox_tests::{
-    BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, build_planted, how_often, residue, scan, skip_unless,
+    BoxCommand, Canary, CgroupLayout, Lab, Progress, Random, build_planted, clear_wreck, how_often, scan, skip_unless,
     wait_clean,
 };
 use rustix::process::Signal;
@@ -184,28 +184,6 @@ fn init_killed_in_the_middle_of_a_run_is_reported_and_leaves_nothing() {
     ended.assert_contained().assert_verdict("IE", "ie_init_killed", 125);
 }
 
-/// Sends every process of the box SIGKILL and removes its cgroups: what the planted bug leaves is ours to clean.
-fn clean_up_after_the_planted_bug(box_id: &str, lab: &Lab) {
-    let layout = CgroupLayout::read();
-    let name = format!("rustbox-{box_id}");
-    let mark = format!("RUSTBOX_TEST_BOX={box_id}");
-    let gone = rustbox_tests::wait_until(Duration::from_secs(10), || {
-        for process in scan() {
-            let marked = process.environ.split(|b| *b == 0).any(|w| w == mark.as_bytes());
-            if process.is_in_cgroup(&name)
-                || marked
-                || process.cmdline.split(|b| *b == 0).any(|w| w == box_id.as_bytes())
-            {
-                let _gone = rustbox_tests::PidFd::open(process.pid).map(|fd| fd.signal(Signal::KILL));
-            }
-        }
-        layout.directories(&name).iter().for_each(|d| _ = std::fs::remove_dir(d));
-        _ = std::fs::remove_dir_all(lab.state_dir().join("boxes").join(box_id));
-        residue(box_id, &lab.state_dir()).is_empty().then_some(())
-    });
-    assert!(gone.is_some(), "cannot clean up: {:?}", residue(box_id, &lab.state_dir()));
-}
-
 #[test]
 fn the_same_check_finds_survivors_of_a_supervisor_without_death_guards() {
     let _alone = ALONE.lock();
@@ -221,7 +199,7 @@ fn the_same_check_finds_survivors_of_a_supervisor_without_death_guards() {
     let box_id = running.box_id().to_owned();
     running.kill();
     let left = wait_clean(&box_id, &lab.state_dir());
-    clean_up_after_the_planted_bug(&box_id, &lab);
+    clear_wreck(&box_id, &lab);
     let processes = left.iter().filter(|l| l.starts_with("process ")).count();
     assert!(processes > 0, "the check does not see what a supervisor without guards leaves: {left:?}");
     eprintln!("planted bug: {processes} processes outlived the supervisor, as they should: the check can turn red");

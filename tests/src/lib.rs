@@ -36,6 +36,7 @@ mod skip;
 mod sweep;
 mod truth;
 mod watchdog;
+mod wreck;
 
 pub use attacks::{attack_that_stays, attack_that_tells};
 pub use binary::{build_planted, rustbox};
@@ -54,7 +55,8 @@ pub use process::{SeenProcess, scan};
 pub use progress::Progress;
 pub use protocol::{ProtocolStage, protocol_stages};
 pub use random::Random;
-pub use residue::{BOUND, residue, wait_clean, wait_dead};
+pub use residue::{BOUND, processes_of, residue, wait_clean, wait_dead};
 pub use skip::{how_often, in_ci, in_guest, skip_unless};
 pub use sweep::{Sweep, Trial, full};
 pub use truth::{Killed, untruths};
+pub use wreck::clear_wreck;

@@ -17,7 +17,7 @@ pub const BOUND: Duration = Duration::from_secs(2);
 /// keeper and init do. The last two can be forged, which here would only make a test red.
 #[must_use]
 pub fn residue(box_id: &str, state_dir: &Path) -> Vec<String> {
-    let mut left: Vec<String> = processes(box_id).iter().map(tell).collect();
+    let mut left: Vec<String> = processes_of(box_id).iter().map(tell).collect();
     let name = format!("rustbox-{box_id}");
     left.extend(CgroupLayout::read().directories(&name).iter().map(|d| format!("cgroup {}", d.display())));
     left.extend(host::mountinfo().lines().filter(|l| l.contains(box_id)).map(|l| format!("mount {l}")));
@@ -58,9 +58,12 @@ fn wait_for_rest(box_id: &str, state_dir: &Path, may_stay: &[&str]) -> Vec<Strin
 /// How the line of a zombie begins whose parent is the host's pid 1.
 const HANDED_OVER: &str = "zombie for pid 1 to reap: ";
 
-/// The box's processes. Three files are read for each process of the host, all of them only for a hit: this runs
-/// after each of thousands of boxes.
-fn processes(box_id: &str) -> Vec<SeenProcess> {
+/// The box's processes, its supervisor and keeper among them.
+///
+/// Three files are read for each process of the host, all of them only for a hit: this runs after each of thousands of
+/// boxes.
+#[must_use]
+pub fn processes_of(box_id: &str) -> Vec<SeenProcess> {
     let name = format!("rustbox-{box_id}");
     let (mark, canary) = (format!("RUSTBOX_TEST_BOX={box_id}"), format!("RUSTBOX_CANARY={box_id}"));
     let has = |text: &[u8], part: &str| text.split(|b| *b == 0).any(|word| word == part.as_bytes());
