@@ -67,7 +67,7 @@ fn found<T: PartialEq + std::fmt::Debug>(moments: &[(T, Boundary)], at: T) -> Bo
 
 fn traced(lab: &Lab, roles: &[Role], faults: Vec<(Boundary, Fault)>) -> Vec<(Came, Boundary)> {
     let command = short(lab.a_box());
-    let driven = command.drive(&Drive { faults, record: roles.to_vec() });
+    let driven = command.drive(&Drive { faults, record: roles.to_vec(), ..Drive::default() });
     let left = wait_clean(command.box_id(), &lab.state_dir());
     assert!(driven.reached() && left.is_empty(), "{driven:?} {left:?}");
     steps(&driven.calls)

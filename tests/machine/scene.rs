@@ -203,7 +203,7 @@ impl<'lab> Scene<'lab, '_> {
     ) -> Option<Said> {
         self.runs += 1;
         let command = short(self.command());
-        let driven = command.drive(&Drive { faults: faults.to_vec(), record: Vec::new() });
+        let driven = command.drive(&Drive { faults: faults.to_vec(), ..Drive::default() });
         if !driven.reached() {
             *expected = expected.clone().or(world.run_through());
         }
