@@ -2,18 +2,22 @@
 #
 # $GAMEDAY is a directory with `installed` (what `cargo xtask install` made) and `runbooks`. The host is the real one, but for
 # what rustbox keeps: its places are empty here, so that a day breaks nobody else's worker. Commands of a runbook are run as they
-# stand on the page; nothing of them is repeated in a day.
+# stand on the page; nothing of them is repeated in a day. With $GAMEDAY_BOOTED the host is a machine of its own, with a booted
+# systemd: nothing is covered there, and nothing stands in for anything.
 set -euo pipefail
 export LC_ALL=C PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 unset "${!RUSTBOX_@}"
 
 out=$GAMEDAY/out
 journal=$GAMEDAY/journal
-mount --bind "$GAMEDAY/installed/usr/local" /usr/local
-for place in /var/lib /run /root; do
-    mount -t tmpfs -o mode=0755 gameday "$place"
-done
-systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/rustbox.conf
+: > "$journal"
+if [ -z "${GAMEDAY_BOOTED-}" ]; then
+    mount --bind "$GAMEDAY/installed/usr/local" /usr/local
+    for place in /var/lib /run /root; do
+        mount -t tmpfs -o mode=0755 gameday "$place"
+    done
+    systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/rustbox.conf
+fi
 cd /
 
 die() {
@@ -102,7 +106,6 @@ STAND_IN
 cat "$journal"
 STAND_IN
     chmod 0755 "$GAMEDAY/installed/usr/local/bin/systemctl" "$GAMEDAY/installed/usr/local/bin/journalctl"
-    : > "$journal"
-    printf '  skipped: booted systemd: systemctl and journalctl are stand-ins\n'
+    printf '  stand-ins for systemctl and journalctl: `cargo xtask debian` has the real ones\n'
 }
-stand_ins
+[ -n "${GAMEDAY_BOOTED-}" ] || stand_ins

@@ -20,6 +20,13 @@ pub(crate) fn ensure_program(program: &str, package: &str) -> Result<()> {
     Source::ours().with_lists(|| command::run(&mut install))
 }
 
+/// The name of this machine's release of Debian.
+pub(crate) fn codename() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(codename.context("find VERSION_CODENAME in /etc/os-release")?.to_owned())
+}
+
 /// Where packages come from.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -34,9 +41,7 @@ impl Source {
 
     /// The backports of Debian's release, with lists of their own below `directory`: what this machine is set up with does not change.
     pub(crate) fn backports(directory: &Path) -> Result<Self> {
-        let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
-        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-        let codename = codename.context("find VERSION_CODENAME in /etc/os-release")?;
+        let codename = codename()?;
         let partial = directory.join("lists/partial");
         fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
         let list = directory.join("sources.list");

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{bench, command, deny, deps, elf, gameday, packaging, payloads, proof, readme, vm};
+use crate::{bench, command, debian, deny, deps, elf, gameday, packaging, payloads, proof, readme, vm};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(Debug, Args)]
@@ -53,6 +53,11 @@ const STEPS: &[Step] = &[
     Step { name: "payloads", what: "the hostile programs compile", run: payloads::build },
     Step { name: "test", what: readme::TEST_COMMAND, run: test },
     Step { name: "vm", what: "the containment tests on cgroup v2 alone, in a virtual machine", run: vm::run_tests },
+    Step {
+        name: "debian",
+        what: "an installation works in a small Debian, and with its systemd when that is booted",
+        run: |workspace| debian::run(workspace, &debian::Arguments::default()),
+    },
     Step { name: "proof", what: "every attack with its control, here and on cgroup v2 alone", run: proof::run_quick },
 ];
 

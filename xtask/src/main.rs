@@ -10,6 +10,7 @@ mod apt;
 mod bench;
 mod ci;
 mod command;
+mod debian;
 mod deny;
 mod deps;
 mod elf;
@@ -59,6 +60,10 @@ enum Chore {
     Install(install::Arguments),
     /// Break a host, follow the runbook, end healthy. As root.
     Gameday(gameday::Arguments),
+    /// Install into a small Debian, try it as a container's root, boot it with systemd, and follow the runbooks there. As root.
+    ///
+    /// Downloads Debian's packages, and installs mmdebstrap and QEMU if they are missing.
+    Debian(debian::Arguments),
     /// Have scripts, units, rules, dashboard, manual pages and completions read by the programs that they are for.
     Packaging,
     /// Run every check that a change has to pass, in order, and stop at the first failure.
@@ -79,6 +84,7 @@ fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
         Chore::Payloads => payloads::build(&workspace)?,
         Chore::Deny => deny::check(&workspace)?,
         Chore::Gameday(arguments) => gameday::run(&workspace, arguments)?,
+        Chore::Debian(arguments) => debian::run(&workspace, arguments)?,
         Chore::Packaging => packaging::check(&workspace)?,
         Chore::Install(arguments) => install::run(&workspace, arguments)?,
         Chore::Budget(arguments) => bench::budget::check(&workspace, arguments)?,

@@ -56,7 +56,8 @@ fn qemu(kernel: &Kernel, image: &Image) -> Command {
     // A panic restarts at once, which -no-reboot turns into the end. Of the kernel's messages only the last words are
     // shown: every memory limit that a test reaches would be one. The emulated TSC is one clock for all CPUs, and with
     // it a program reads the time without a system call, as it does on a real machine.
-    qemu.args(["-append", "console=ttyS0 loglevel=1 panic=-1 clocksource=tsc tsc=reliable"]);
+    let words = format!("console=ttyS0 loglevel=1 panic=-1 clocksource=tsc tsc=reliable {}", image.append);
+    qemu.args(["-append", words.trim_end()]);
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     qemu
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// One name in the archive.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(super) enum Node {
     Text(Vec<u8>),
     /// A file of the host, read only when the archive is written.
     Copy(PathBuf),
+    /// The same with its own kind, mode and owner.
+    Found(PathBuf),
     Link(String),
     /// A character device: major, minor.
     Device(u32, u32),
@@ -35,38 +39,82 @@ impl Archive {
         self.nodes.insert(path.to_owned(), node);
     }
 
+    /// Adds everything below a directory of the host. Sockets, pipes and devices are left out.
+    pub(super) fn add_tree(&mut self, root: &Path) -> io::Result<()> {
+        let mut directories = vec![root.to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory)? {
+                let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+                let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) else {
+                    return Err(io::Error::new(io::ErrorKind::InvalidFilename, path.display().to_string()));
+                };
+                if kind.is_dir() || kind.is_file() || kind.is_symlink() {
+                    self.add(name, Node::Found(path.clone()));
+                }
+                if kind.is_dir() {
+                    directories.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the whole archive. Sorted names put every directory before what is in it.
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         for (index, (path, node)) in (1..).zip(&self.nodes) {
             let read;
-            let (mode, data, device): (u32, &[u8], _) = match node {
-                Node::Directory => (0o040_755, &[], (0, 0)),
-                Node::Program(data) => (0o100_755, data, (0, 0)),
-                Node::Text(data) => (0o100_644, data, (0, 0)),
+            let head = |mode| Head { index, mode, owner: (0, 0), device: (0, 0) };
+            let (head, data): (Head, &[u8]) = match node {
+                Node::Directory => (head(0o040_755), &[]),
+                Node::Program(data) => (head(0o100_755), data),
+                Node::Text(data) => (head(0o100_644), data),
                 Node::Copy(source) => {
                     read = fs::read(source)?;
-                    (0o100_755, &read, (0, 0))
+                    (head(0o100_755), &read)
                 }
-                Node::Link(target) => (0o120_777, target.as_bytes(), (0, 0)),
-                Node::Device(major, minor) => (0o020_600, &[], (*major, *minor)),
+                Node::Found(source) => {
+                    let found = fs::symlink_metadata(source)?;
+                    read = content(source, &found)?;
+                    (Head { owner: (found.uid(), found.gid()), ..head(found.mode()) }, &read)
+                }
+                Node::Link(target) => (head(0o120_777), target.as_bytes()),
+                Node::Device(major, minor) => (Head { device: (*major, *minor), ..head(0o020_600) }, &[]),
             };
-            entry(out, path, (index, mode, device), data)?;
+            entry(out, path, head, data)?;
         }
-        entry(out, "TRAILER!!!", (0, 0, (0, 0)), &[])
+        entry(out, "TRAILER!!!", Head { index: 0, mode: 0, owner: (0, 0), device: (0, 0) }, &[])
     }
 }
 
-fn entry(
-    out: &mut impl Write,
-    path: &str,
-    (inode, mode, device): (u32, u32, (u32, u32)),
-    data: &[u8],
-) -> io::Result<()> {
+/// What stands before the content of a file.
+struct Head {
+    index: u32,
+    /// Kind and mode.
+    mode: u32,
+    /// User and group.
+    owner: (u32, u32),
+    /// Major and minor number, of a device.
+    device: (u32, u32),
+}
+
+/// A file's bytes, where a link points to, and nothing of a directory.
+fn content(source: &Path, found: &fs::Metadata) -> io::Result<Vec<u8>> {
+    if found.is_dir() {
+        Ok(Vec::new())
+    } else if found.is_symlink() {
+        fs::read_link(source).map(|target| target.into_os_string().into_vec())
+    } else {
+        fs::read(source)
+    }
+}
+
+fn entry(out: &mut impl Write, path: &str, head: Head, data: &[u8]) -> io::Result<()> {
     let too_large = |_| io::Error::new(io::ErrorKind::FileTooLarge, path.to_owned());
     let size = u32::try_from(data.len()).map_err(too_large)?;
     let name = u32::try_from(path.len() + 1).map_err(too_large)?;
+    let Head { index, mode, owner, device } = head;
     // Inode, mode, uid, gid, links, time, size, device of the file system (two), of the node (two), name, checksum.
-    let fields = [inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, name, 0];
+    let fields = [index, mode, owner.0, owner.1, 1, 0, size, 0, 0, device.0, device.1, name, 0];
     let mut header = String::from("070701");
     for field in fields {
         header.push_str(&format!("{field:08X}"));

@@ -18,6 +18,8 @@ use crate::{command, payloads};
 pub(super) struct Image {
     pub(super) path: PathBuf,
     pub(super) marker: String,
+    /// Further words for the kernel.
+    pub(super) append: &'static str,
 }
 
 /// Enough of `/etc` for programs that ask for a user's or a host's name.
@@ -83,10 +85,15 @@ pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, attacks: &[Path
         }
     }
     let path = directory.join("initramfs");
-    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    save(&archive, &path)?;
+    Ok(Image { path, marker, append: "" })
+}
+
+/// Writes an archive to a file.
+pub(super) fn save(archive: &Archive, path: &Path) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     let mut out = BufWriter::new(file);
-    archive.write(&mut out).and_then(|()| out.flush()).with_context(|| format!("write {}", path.display()))?;
-    Ok(Image { path, marker })
+    archive.write(&mut out).and_then(|()| out.flush()).with_context(|| format!("write {}", path.display()))
 }
 
 fn add_system(archive: &mut Archive, busybox: &Path) -> Result<()> {
@@ -110,7 +117,7 @@ fn add_system(archive: &mut Archive, busybox: &Path) -> Result<()> {
 }
 
 /// A word that no payload can know beforehand.
-fn marker() -> Result<String> {
+pub(super) fn marker() -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     Ok(format!("rustbox-vm-{:x}", now.as_nanos()))
 }

@@ -11,10 +11,11 @@
 
 mod boot;
 mod cpio;
+mod debian;
 mod image;
 pub(crate) mod kernel;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -97,6 +98,15 @@ pub(crate) fn run_tests(workspace: &Workspace) -> Result<()> {
         0 => Ok(()),
         code => bail!("the tests in the guest ended with {code}"),
     }
+}
+
+/// Boots a Debian root with its own systemd, whose unit runs a job; returns the job's exit code.
+pub(crate) fn boot_debian(workspace: &Workspace, root: &Path, limit: Duration) -> Result<u8> {
+    apt::ensure_program("qemu-system-x86_64", "qemu-system-x86")?;
+    let directory = workspace.target.join("vm");
+    let kernel = kernel::fetch(&directory, kernel::Choice::Stable)?;
+    let image = debian::write(&directory, root)?;
+    Ok(boot::run(&kernel, &image, limit)?.code)
 }
 
 fn run_job(workspace: &Workspace, job: &Job, limit: Duration, choice: kernel::Choice) -> Result<boot::End> {
