@@ -2,11 +2,14 @@
 //!
 //! They are blocked and read through a signalfd, so that the supervisor's poll loop sees them
 //! between two steps and never in the middle of one. The payload starts with a mask of its own.
+//!
+//! They stay blocked for as long as the process lives. One that comes when the run is over, the second of an
+//! impatient user or of a service manager, would else end us before the report is written, or contradict it.
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::CliError;
@@ -15,12 +18,9 @@ use crate::error::CliError;
 const ALWAYS: Signal = Signal::SIGTERM;
 const UNLESS_IGNORED: [Signal; 2] = [Signal::SIGINT, Signal::SIGHUP];
 
-/// Blocked signals and the descriptor on which they arrive. Dropping it restores the mask.
+/// Blocked signals and the descriptor on which they arrive.
 #[derive(Debug)]
-pub(crate) struct Signals {
-    fd: SignalFd,
-    before: SigSet,
-}
+pub(crate) struct Signals(SignalFd);
 
 impl Signals {
     /// Blocks the signals in this thread.
@@ -36,32 +36,23 @@ impl Signals {
                 set.add(signal);
             }
         }
-        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(|e| CliError::Signals(e.into()))?;
+        set.thread_block().map_err(|e| CliError::Signals(e.into()))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let fd = SignalFd::with_flags(&set, flags).map_err(|e| CliError::Signals(e.into()))?;
-        Ok(Self { fd, before })
+        Ok(Self(fd))
     }
 
     /// Readable when one of the signals came.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.as_fd()
     }
 }
 
 impl Signals {
     /// The number of one signal that came; none when none is there.
     pub(crate) fn take(&self) -> Option<i32> {
-        let signal = self.fd.read_signal().ok().flatten()?;
+        let signal = self.0.read_signal().ok().flatten()?;
         i32::try_from(signal.ssi_signo).ok()
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // A second signal during the kill changes nothing any more; left pending, it would end us before the
-        // report is written. Descriptor and mask are ours: neither call has anything to report.
-        while let Ok(Some(_)) = self.fd.read_signal() {}
-        let _ = self.before.thread_set_mask();
     }
 }
 
