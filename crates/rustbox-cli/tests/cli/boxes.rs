@@ -196,6 +196,16 @@ fn a_user_without_rights_is_refused_and_told_why() {
         assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
         assert!(said.stderr.contains("without root's rights"), "{said:?}");
     }
+    // A worker without a state is healthy to everybody; a state is root's own, and then nothing is claimed.
+    assert_eq!(as_nobody(&["health", "--check"]).code, Some(0));
+    assert_eq!(sandbox.rustbox(["health", "--quarantine", "--reason", "maintenance"]).code, Some(0));
+    let view = as_nobody(&["health"]);
+    let shown: Value = serde_json::from_str(&view.stdout).unwrap();
+    assert_eq!((view.code, &shown["status"]), (Some(2), &"unknown".into()), "{view:?}");
+    assert!(view.stdout.contains("Permission denied"), "{view:?}");
+    assert_eq!(as_nobody(&["health", "--check"]).code, Some(2));
+    let metrics = as_nobody(&["metrics"]);
+    assert_eq!((metrics.code, metrics.stdout.as_str()), (Some(2), ""), "{metrics:?}");
     let doctor = as_nobody(&["doctor"]);
     assert_eq!(doctor.code, Some(1), "{doctor:?}");
     assert!(doctor.stdout.contains("FAIL") && doctor.stdout.contains("sudo"), "{doctor:?}");

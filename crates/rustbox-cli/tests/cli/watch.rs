@@ -113,6 +113,33 @@ fn an_escape_is_told_counted_and_quarantines_the_worker() {
     drop(running);
 }
 
+// S21, S24, D21: outside for some 10 ms, and gone before anybody could look twice. Best effort, so it is tried until it is told.
+#[test]
+fn an_escape_of_a_moment_is_told_counted_and_quarantines_the_worker() {
+    let sandbox = Sandbox::new();
+    let id = format!("cli-moment-{}", std::process::id());
+    let running = Running::start(&sandbox, &id, "sleep 1001 &");
+    let listed: Value = serde_json::from_str(&sandbox.rustbox(["ps", "--json"]).stdout).unwrap();
+    let ours = listed["boxes"].as_array().unwrap().iter().find(|listed| listed["box_id"] == id.as_str()).unwrap();
+    let processes = ours["processes"].as_array().unwrap();
+    let init = processes.iter().find(|process| process["comm"] == "rustbox-init").unwrap()["pid"].to_string();
+    let watch = Watch::start(&sandbox, &["--interval", "3600"]);
+    watch.next("a full pass", is_pass);
+    for _ in 0..30 {
+        let status = Command::new("nsenter").args(["--target", &init, "--pid", "sleep", "0.01"]).status().unwrap();
+        assert!(status.success());
+    }
+    let is_moment = |line: &Value| is_finding_about(line, &id) && line["finding"]["kind"] == "transient_escape";
+    watch.next("an escape of a moment", is_moment);
+    const SERIES: &str = "rustbox_containment_violations_total{kind=\"transient_escape\"} ";
+    let counted = |text: &str| text.lines().any(|line| line.strip_prefix(SERIES).is_some_and(|count| count != "0"));
+    let metrics = sandbox.rustbox(["metrics"]).stdout;
+    assert!(counted(&metrics), "{metrics}");
+    let view: Value = serde_json::from_str(&sandbox.rustbox(["health"]).stdout).unwrap();
+    assert_eq!(view["quarantine_reason"], "orphan_process_detected", "{view}");
+    drop((watch, running));
+}
+
 #[test]
 fn a_watch_that_may_kill_ends_what_escaped() {
     let sandbox = Sandbox::new();
