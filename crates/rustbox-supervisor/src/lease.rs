@@ -104,7 +104,17 @@ pub(crate) fn end_of(host: &Host, uid: u32, id: &BoxId) -> Result<(), Error> {
     }
     let Some(file) = try_lock(host, uid)? else { return Ok(()) };
     match read(&file, host, uid)? {
-        Content::Leased { box_id, .. } if box_id == id.as_str() => Lease { uid, file }.end(host),
+        Content::Leased { box_id, .. } if box_id == id.as_str() => {
+            let lease = Lease { uid, file };
+            lease.file.set_len(0).map_err(|source| lease.failed(host, source))?;
+            // The record goes next, and with it the only word of this lease: so it is looked whether it is gone.
+            match read(&lease.file, host, uid)? {
+                Content::Free => Ok(()),
+                Content::Leased { .. } | Content::Unreadable => {
+                    Err(lease.failed(host, std::io::Error::other("the lease is still there")))
+                }
+            }
+        }
         Content::Leased { .. } | Content::Free | Content::Unreadable => Ok(()),
     }
 }

@@ -124,6 +124,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("adversarial_security_test", "it runs programs of a whole Debian, and the guest has busybox"),
     ("audit_test", "it measures a crowded host, and the guest has no compiler"),
     ("bad_input_test", "nothing in it depends on the kernel"),
+    ("collect_sweep_test", "it takes minutes on an emulated CPU"),
     ("fault_sweep_test", "it takes minutes on an emulated CPU"),
     ("planted_bugs_test", "its moments are not always reached on an emulated CPU"),
     ("failure_matrix_test", "it waits for our own time limits, and nothing in it depends on the kernel"),
