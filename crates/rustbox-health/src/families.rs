@@ -85,7 +85,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         kind: Kind::RisingGauge,
         label: Some(("status", STATUSES)),
     },
-    labelled(REFUSED, "Runs that were refused before anything was created.", "reason", REFUSALS),
+    labelled(REFUSED, "Runs, and whole batches, that were refused before anything was created.", "reason", REFUSALS),
     labelled(
         CLEANUP,
         "Cleanups of boxes: success is read back, partial is not known.",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustbox_core::{Cause, ContainmentVerdict, ExitCode, RunReport};
-use rustbox_supervisor::{Files, Pool};
+use rustbox_supervisor::{Begun, Files, Pool};
 
 use super::depth::{Depth, Queued};
 use super::inputs;
@@ -51,7 +51,7 @@ pub(crate) fn batch(settings: &Settings, args: &BatchArgs) -> Result<u8, CliErro
     rustbox_ns::ignore_file_size_signal().map_err(|error| CliError::Supervisor(error.into()))?;
     // Before any thread is there, so that all of them have the mask.
     let signals = Signals::block()?;
-    health::before_run(settings)?;
+    health::before_run(settings).inspect_err(|error| health::count_refusal(settings, error))?;
     let jobs = Jobs::open(&args.jobs)?;
     let (out, done): (Box<dyn io::Write>, _) = match &args.out {
         Some(path) => {
@@ -265,12 +265,14 @@ impl Crew<'_> {
     }
 
     fn run_job(&self, job: &Job, queued: Queued<'_>) -> Result<(Box<RunReport>, Option<bool>), String> {
-        let worker = health::before_run(self.settings).map_err(|error| error.lines().join("; "))?;
+        let refused = |error: &CliError| health::count_refusal(self.settings, error);
+        let worker = health::before_run(self.settings).inspect_err(refused).map_err(|e| e.lines().join("; "))?;
         let (files, output): (Files, _) = inputs::open(job).map_err(|error| format!("the job's files: {error}"))?;
         let pool = self.pool.pool(job)?;
-        let begun = pool.begin(job.plan.clone(), files).map_err(|error| chain(&error))?;
+        let begun = pool.begin(job.plan.clone(), files);
         drop(queued);
-        let report = begun.finish().map_err(|error| chain(&error))?;
+        let ended = begun.and_then(Begun::finish).map_err(CliError::Supervisor).inspect_err(refused);
+        let report = ended.map_err(|error| chain(&error))?;
         health::after_run(self.settings, worker.as_deref(), &report);
         let matches = inputs::compare(job, output).map_err(|error| format!("compare the output: {error}"))?;
         Ok((Box::new(report), matches))

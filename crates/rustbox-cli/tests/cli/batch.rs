@@ -185,4 +185,6 @@ fn jobs_can_come_through_a_pipe_and_a_quarantined_worker_takes_none() {
     let said = batch(&sandbox, &["--out", "out"]);
     assert_eq!(said.code, Some(120), "{said:?}");
     assert!(!sandbox.path().join("out").exists(), "refused before anything was made");
+    let metrics = sandbox.rustbox(["metrics"]).stdout;
+    assert!(metrics.contains("rustbox_executions_refused_total{reason=\"quarantined\"} 1\n"), "{metrics}");
 }
