@@ -73,6 +73,32 @@ fn every_planted_bug_turns_its_check_red() {
     assert_eq!(part.objections(), [""; 0], "{:#?}", part.planted);
 }
 
+#[test]
+fn a_release_build_refuses_to_have_a_planted_bug() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let compile = |assertions: &str| {
+        let mut rustc = std::process::Command::new(Path::new(env!("CARGO")).with_file_name("rustc"));
+        rustc.args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--out-dir"]);
+        let out = tempfile::tempdir().expect("a directory for what is compiled");
+        rustc.arg(out.path()).args(["--cfg", "feature=\"planted-bugs\"", "-C", assertions]);
+        rustc.arg(root.join("crates/rustbox-core/src/planted.rs")).output()
+    };
+    let Ok(release) = compile("debug-assertions=off") else {
+        assert!(!skip_unless("planted_release", Err("no compiler".to_owned())));
+        return;
+    };
+    let said = String::from_utf8_lossy(&release.stderr).into_owned();
+    assert!(!release.status.success() && said.contains("a release build with a defect on purpose"), "{said}");
+    // The control: a build for tests may.
+    let test = compile("debug-assertions=on").expect("the compiler once more");
+    assert!(test.status.success(), "{test:?}");
+    // What tells the two apart is what the release profile has when it says nothing else.
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).expect("the workspace");
+    let profile = manifest.split("[profile.release]").nth(1).expect("a release profile");
+    let profile = profile.split("\n[").next().unwrap_or_default();
+    assert!(!profile.contains("debug-assertions"), "{profile}");
+}
+
 /// Says which processes are left, and removes them.
 fn survivors(lab: &Lab, box_id: &str) -> Result<(), String> {
     let left = wait_dead(box_id, &lab.state_dir());

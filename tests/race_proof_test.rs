@@ -10,7 +10,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustbox_tests::proof::{Part, Planted};
-use rustbox_tests::{CgroupLayout, Lab, Pen, SeenProcess, how_often, scan, wait_until};
+use rustbox_tests::{
+    CgroupLayout, Lab, Pen, SeenProcess, build_planted, clear_wreck, how_often, scan, skip_unless, wait_until,
+};
 
 /// `RUSTBOX_RACE_SPAWNS` sets another number; a nightly run takes 10,000.
 fn spawns() -> usize {
@@ -127,6 +129,7 @@ fn spawn_race_first_acts() {
         detail: format!("{verdict:?}"),
     });
     drop(noticed);
+    part.planted.extend(attached_too_late(&layout));
     part.figures.insert("processes looked at".to_owned(), looked_at.to_string());
     part.seconds = begun.elapsed().as_secs_f64();
     eprintln!(
@@ -143,6 +146,30 @@ fn spawn_race_first_acts() {
     drop(write);
     let control = Pen::of("contain_spawn_race", &["fork"]).stdin(read.into()).run();
     assert_eq!(control.main, Some(0), "{control:?}");
+}
+
+/// The same boxes and the same look, of a program whose init attaches when the payload runs already.
+fn attached_too_late(layout: &CgroupLayout) -> Option<Planted> {
+    let planted = build_planted();
+    let there = planted.as_ref().map(|_| ()).ok_or_else(|| "no compiler, and no RUSTBOX_PLANTED_BIN".to_owned());
+    if !skip_unless("planted_bug", there) {
+        return None;
+    }
+    let planted = planted.expect("the planted binary");
+    let lab = Lab::open("race-planted");
+    let mut told = Vec::new();
+    for first_act in ["fork", "exec"] {
+        let one = lab.a_box().attack("contain_spawn_race", &[first_act]).program(&planted);
+        let mut one = one.wrapped(["env", "RUSTBOX_PLANTED=attach-after-exec"]).stdin(Stdio::piped()).start();
+        one.await_output("armed:");
+        told.push(look_at(one.box_id(), first_act, &mut scan(), layout));
+        let box_id = one.box_id().to_owned();
+        drop(one.take_stdin());
+        drop(one);
+        clear_wreck(&box_id, &lab);
+    }
+    let turned_red = told.iter().all(Result::is_err);
+    Some(Planted { bug: "attach-after-exec".to_owned(), turned_red, detail: format!("{told:?}") })
 }
 
 #[test]

@@ -76,9 +76,35 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(125);
     };
+    leave_nothing_in_a_panic(&arguments.name);
     let report = run(&arguments);
     eprintln!("{}", serde_json::to_string(&report).expect("a report"));
     ExitCode::SUCCESS
+}
+
+/// A pen that fails half-way removes what it has made: by its name, since nobody knows how far it came.
+fn leave_nothing_in_a_panic(name: &str) {
+    let (name, tell) = (name.to_owned(), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        let directories = CgroupLayout::read().directories(&name);
+        let homes = directories.iter().filter_map(|directory| directory.parent()).map(Path::to_owned).collect();
+        let pen = Cgroups { directories, homes };
+        for home in &pen.homes {
+            let _inside = std::fs::write(home.join("cgroup.procs"), "0");
+        }
+        pen.kill(0);
+        let left = pen.remove(0);
+        let _never_made = std::fs::remove_dir_all(shelf_of(&name));
+        if !left.is_empty() {
+            eprintln!("left of the pen: {left:?}");
+        }
+    }));
+}
+
+/// Where a copy of the payload is.
+fn shelf_of(name: &str) -> PathBuf {
+    Path::new("/var/lib").join(name)
 }
 
 fn run(arguments: &Arguments) -> PenReport {
@@ -91,7 +117,7 @@ fn run(arguments: &Arguments) -> PenReport {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("become a subreaper");
     let pen = Cgroups::create(arguments);
     // A copy where an ordinary user can execute it: the source tree may be in a private directory.
-    let shelf = PathBuf::from("/var/lib").join(&arguments.name);
+    let shelf = shelf_of(&arguments.name);
     std::fs::create_dir(&shelf).expect("make a directory in /var/lib");
     let mut words = arguments.command.clone();
     let given = arguments.file.clone().unwrap_or_else(|| PathBuf::from(&words[0]));

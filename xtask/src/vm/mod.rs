@@ -128,6 +128,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("fault_sweep_test", "it takes minutes on an emulated CPU"),
     ("planted_bugs_test", "its moments are not always reached on an emulated CPU"),
     ("failure_matrix_test", "it waits for our own time limits, and nothing in it depends on the kernel"),
+    ("pen_test", "nothing in it depends on the kernel"),
     ("hostile_start_test", "it runs programs of a whole Debian, and the guest has busybox"),
     ("pool_test", "its honest programs are those of a whole Debian, and the guest has busybox"),
     ("proof_report_test", "nothing in it depends on the kernel"),
