@@ -47,6 +47,9 @@ impl Directory {
 
     /// Opens the directory, and makes it when it is not there.
     pub(crate) fn create(state_dir: &Path) -> Result<Self, Error> {
+        if let Some(there) = Self::open(state_dir)? {
+            return Ok(there);
+        }
         let path = state_dir.join(HEALTH);
         if let Some(parent) = state_dir.parent() {
             std::fs::create_dir_all(parent).map_err(|source| Error::Open { path: parent.to_owned(), source })?;
