@@ -108,11 +108,23 @@ impl Dir {
         if written == value.len() { Ok(()) } else { Err(failed(Errno::IO)) }
     }
 
-    /// Writes a value and returns what the kernel then says, through one descriptor.
-    pub(crate) fn write_and_read_back(&self, attr: &'static str, value: &str) -> Result<String, Error> {
+    /// Writes a value, if it is not there already, and returns what the kernel then says, through one descriptor.
+    pub(crate) fn write_and_read_back(
+        &self,
+        attr: &'static str,
+        value: &str,
+        is_there: Option<impl FnOnce(&str) -> bool>,
+    ) -> Result<String, Error> {
         let file = self.open(attr, OFlags::RDWR)?;
+        let read = || self.read_open(file.as_fd(), attr, |text| Some(text.trim_end().to_owned()));
+        if let Some(is_there) = is_there {
+            let found = read()?;
+            if is_there(&found) {
+                return Ok(found);
+            }
+        }
         self.write_open(file.as_fd(), attr, value)?;
-        self.read_open(file.as_fd(), attr, |text| Some(text.trim_end().to_owned()))
+        read()
     }
 
     /// The processes of `cgroup.procs` as our PID namespace numbers them; 0 for one that it does not see.

@@ -192,7 +192,7 @@ impl BoxCgroup {
         let mems = self.root_mems(limits)?;
         for setting in settings(&self.layout, limits, mems) {
             let Some(dir) = self.dirs.iter().find(|dir| dir.root == setting.root) else { continue };
-            if let Some(applied) = apply(dir, &setting, mode)? {
+            if let Some(applied) = apply(dir, &setting, mode, Held::Not)? {
                 self.applied.push(applied);
             }
         }
@@ -236,13 +236,25 @@ impl BoxCgroup {
     }
 }
 
-/// Writes one setting, and reads back what the kernel made of it.
-pub(crate) fn apply(dir: &Dir, setting: &Setting, mode: Mode) -> Result<Option<AppliedControl>, Error> {
-    let read_back = match dir.write_and_read_back(setting.attr, &setting.value) {
+/// Whether a setting may be in force already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The directory is new.
+    Not,
+    /// It is worth a look before the write.
+    Perhaps,
+}
+
+/// Writes one setting, and reads back what the kernel made of it; only reads what is as wanted.
+pub(crate) fn apply(dir: &Dir, setting: &Setting, mode: Mode, held: Held) -> Result<Option<AppliedControl>, Error> {
+    let page_size = rustix::param::page_size() as u64;
+    let is_held = |found: &str| setting.expect.holds(&setting.value, found, page_size);
+    let look = (held == Held::Perhaps).then_some(is_held);
+    let read_back = match dir.write_and_read_back(setting.attr, &setting.value, look) {
         Err(error @ Error::OpenAttr { .. }) if error.is_gone() => return absent(setting, mode, error),
         other => other?,
     };
-    if !setting.expect.holds(&setting.value, &read_back, rustix::param::page_size() as u64) {
+    if !setting.expect.holds(&setting.value, &read_back, page_size) {
         let requested = setting.value.clone();
         return Err(Error::ReadBackDiffers { path: dir.path.clone(), attr: setting.attr, requested, read_back });
     }

@@ -140,9 +140,18 @@ impl BoxCgroup {
     /// # Errors
     /// [`Error::NotMember`] names the first hierarchy that does not list it.
     pub fn verify_member(&self, pid: u32) -> Result<(), Error> {
+        self.verify_members(&[pid])
+    }
+
+    /// The same for several processes, with one reading of each hierarchy.
+    ///
+    /// # Errors
+    /// As [`Self::verify_member`], for the first that is not listed.
+    pub fn verify_members(&self, pids: &[u32]) -> Result<(), Error> {
         for dir in &self.dirs {
-            if !self.members_of(dir)?.contains(&pid) {
-                return Err(Error::NotMember { path: dir.path.clone(), pid });
+            let members = self.members_of(dir)?;
+            if let Some(pid) = pids.iter().find(|pid| !members.contains(pid)) {
+                return Err(Error::NotMember { path: dir.path.clone(), pid: *pid });
             }
         }
         Ok(())

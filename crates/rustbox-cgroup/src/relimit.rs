@@ -2,16 +2,17 @@
 
 use rustbox_core::{Limits, Mode};
 
-use crate::create::apply;
+use crate::create::{Held, apply};
 use crate::error::Error;
 use crate::group::BoxCgroup;
 use crate::plan::{Setting, settings};
 
 impl BoxCgroup {
-    /// Writes the limits into the box's directories, and reads every one back; [`Self::applied`] then names them.
+    /// Reads every limit, writes those that are not as wanted, and reads these back; [`Self::applied`] then names them
+    /// all.
     ///
     /// The box must have been created with limits of the same kinds: it gets no directory that it does not have.
-    /// Open, write, read and close for each limit.
+    /// Open, read and close for each limit; a write and another read where it changes.
     ///
     /// # Errors
     /// As [`Hierarchies::create`](crate::Hierarchies::create). Some limits may then be the new ones and some the old
@@ -23,7 +24,7 @@ impl BoxCgroup {
         let mut applied = Vec::with_capacity(self.applied.len());
         for setting in &settings {
             let Some(dir) = self.dirs.iter().find(|dir| dir.root == setting.root) else { continue };
-            applied.extend(apply(dir, setting, mode)?);
+            applied.extend(apply(dir, setting, mode, Held::Perhaps)?);
         }
         let is_anew = |control: &str| settings.iter().any(|setting| setting.control == Some(control));
         applied.extend(self.applied.drain(..).filter(|old| !is_anew(&old.control)));

@@ -5,7 +5,7 @@
 //! until init has read back what the kernel says of it, and executes the program.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use rustbox_core::{Actor, Stage};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, openat2, statat};
@@ -17,7 +17,7 @@ use rustix::thread::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::blueprint::PayloadPlan;
+use crate::blueprint::{Limit, PayloadPlan};
 use crate::message::Message;
 use crate::orders::Orders;
 use crate::sys;
@@ -40,11 +40,18 @@ impl Failure {
     }
 }
 
+/// The child's ends of two pipes to its init.
+#[derive(Clone, Copy)]
+pub(crate) struct ToInit<'a> {
+    pub(crate) tell: BorrowedFd<'a>,
+    pub(crate) hear: BorrowedFd<'a>,
+}
+
 /// What the payload starts with.
 pub(crate) const UMASK: u32 = 0o022;
 
 /// Exit code of a child that did not become the payload; the message says why, this is never judged.
-const NOT_STARTED: i32 = 127;
+pub(crate) const NOT_STARTED: i32 = 127;
 
 pub(crate) fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::Monotonic)
@@ -61,12 +68,24 @@ fn nanoseconds(clock: ClockId) -> u64 {
 }
 
 /// Becomes the payload, or returns the exit code of a child that could not.
-pub(crate) fn run(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> i32 {
-    if let Err(failure) = become_powerless(plan, orders, supervisor) {
-        let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Payload).encode(), &[]);
-        return NOT_STARTED;
+pub(crate) fn run(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedFd<'_>, init: ToInit<'_>) -> i32 {
+    // The limits last: the steps before them need a descriptor more than a payload that may have three.
+    let powerless = become_powerless(plan, orders.stdio, orders.cwd, supervisor).and_then(|()| limit(orders.rlimits));
+    if let Err(failure) = powerless {
+        return give_up(failure, supervisor);
     }
     let Some(init_cpu_ns) = wait_for_go(init) else { return NOT_STARTED };
+    start(orders, supervisor, init_cpu_ns)
+}
+
+/// Tells what failed.
+pub(crate) fn give_up(failure: Failure, supervisor: BorrowedFd<'_>) -> i32 {
+    let _ = sys::send_with_fds(supervisor, &failure.message(Actor::Payload).encode(), &[]);
+    NOT_STARTED
+}
+
+/// Tells that the program begins, and executes it; returns only when that failed.
+pub(crate) fn start(orders: &Orders<'_>, supervisor: BorrowedFd<'_>, init_cpu_ns: u64) -> i32 {
     let started = Message::Started { at_ns: monotonic_ns(), setup_cpu_ns: init_cpu_ns + cpu_ns() };
     if sys::send_with_fds(supervisor, &started.encode(), &[]).is_err() {
         return NOT_STARTED;
@@ -76,26 +95,35 @@ pub(crate) fn run(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedF
     NOT_STARTED
 }
 
-fn become_powerless(plan: &PayloadPlan, orders: &Orders<'_>, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
+/// Takes off everything that a payload must not have.
+pub(crate) fn become_powerless(
+    plan: &PayloadPlan,
+    stdio: [Option<RawFd>; 3],
+    cwd: &CStr,
+    supervisor: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     sys::new_session().map_err(Failure::at(Stage::Session))?;
     match sys::join_session_keyring() {
         // A kernel without keyrings has none to share.
         Ok(()) | Err(Errno::NOSYS) => {}
         Err(errno) => return Err(Failure::at(Stage::Session)(errno)),
     }
-    descriptors(plan, orders).map_err(Failure::at(Stage::Descriptors))?;
+    descriptors(plan, stdio).map_err(Failure::at(Stage::Descriptors))?;
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     credentials(plan)?;
-    change_directory(orders.cwd).map_err(Failure::at(Stage::Chdir))?;
+    change_directory(cwd).map_err(Failure::at(Stage::Chdir))?;
     for signal in 1..=64 {
         if plan.ignored_signals & (1 << (signal - 1)) != 0 {
             sys::set_default(signal).map_err(Failure::at(Stage::Session))?;
         }
     }
     sys::unblock_all().map_err(Failure::at(Stage::Session))?;
-    seccomp(plan, supervisor).map_err(Failure::at(Stage::Seccomp))?;
-    // Last: the steps above need a descriptor more than a payload that may have three.
-    for limit in orders.rlimits {
+    seccomp(plan, supervisor).map_err(Failure::at(Stage::Seccomp))
+}
+
+/// Sets the limits of each process, and reads every one back.
+pub(crate) fn limit(rlimits: &[Limit]) -> Result<(), Failure> {
+    for limit in rlimits {
         let (value, item) = (Rlimit { current: limit.soft, maximum: limit.hard }, limit.item);
         let failed = |errno| Failure { stage: Stage::Rlimits, errno, item };
         setrlimit(limit.resource, value).map_err(failed)?;
@@ -118,9 +146,9 @@ fn change_directory(path: &CStr) -> Result<(), Errno> {
 
 /// Puts the three streams in place and marks everything else close-on-exec, but what was asked for.
 /// The sources are 3 or higher, so no stream overwrites another's source.
-fn descriptors(plan: &PayloadPlan, orders: &Orders<'_>) -> Result<(), Errno> {
+fn descriptors(plan: &PayloadPlan, stdio: [Option<RawFd>; 3]) -> Result<(), Errno> {
     sys::close_range_on_exec(3)?;
-    for (target, source) in (0..).zip(orders.stdio) {
+    for (target, source) in (0..).zip(stdio) {
         match source {
             Some(source) => sys::duplicate_onto(sys::borrow(source), target)?,
             None => sys::keep_on_exec(sys::borrow(target))?,
@@ -158,10 +186,10 @@ fn seccomp(plan: &PayloadPlan, supervisor: BorrowedFd<'_>) -> Result<(), Errno> 
 }
 
 /// Tells init that everything is off, and waits. Init answers with its CPU time so far.
-fn wait_for_go(init: BorrowedFd<'_>) -> Option<u64> {
-    rustix::io::retry_on_intr(|| rustix::io::write(init, &[0; 8])).ok()?;
+pub(crate) fn wait_for_go(init: ToInit<'_>) -> Option<u64> {
+    rustix::io::retry_on_intr(|| rustix::io::write(init.tell, &[0; 8])).ok()?;
     let mut answer = [0_u8; 8];
-    match rustix::io::retry_on_intr(|| rustix::io::read(init, &mut answer[..])) {
+    match rustix::io::retry_on_intr(|| rustix::io::read(init.hear, &mut answer[..])) {
         Ok(8) => Some(u64::from_ne_bytes(answer)),
         _ => None,
     }

@@ -7,10 +7,12 @@
 //!
 //! 1. Arm: parent-death signal, name, no core dump, close every descriptor that is not needed,
 //!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, make
-//!    the cgroup namespace, say *armed*, wait for GO. Anything but GO, end-of-file included, is death.
-//! 2. Build the root. Drop the bounding set. In a box that is prepared before its program is known: say *prepared*, and
-//!    wait for the job with the supervisor's pidfd in the wait. Fork the payload's child.
-//! 3. Read back what the kernel says of that child. Release it. Drop all capabilities.
+//!    the cgroup namespace, say *armed*.
+//! 2. Build the root, drop the bounding set: in namespaces that nobody else has seen, so that this need not wait until
+//!    the supervisor has read back where init is. Then wait for GO. Anything but GO, end-of-file included, is death.
+//!    Fork the payload's child.
+//! 3. Read back what the kernel says of that child. Release it: to execute the program, or, in a box that is prepared
+//!    before its program is known, to say *prepared* and to wait for it. Drop all capabilities.
 //! 4. Reap until told otherwise: report the main process's end, then wait to be killed, or leave
 //!    when nothing is left.
 //!
@@ -23,14 +25,15 @@ use rustbox_core::planted::{Bug, is};
 use rustbox_core::{Actor, Stage};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use rustix::time::Timespec;
 
 use crate::blueprint::{Blueprint, PayloadPlan, Program};
-use crate::child::{self, Failure, cpu_ns};
-use crate::job::{self, JOB_BYTES, Room};
+use crate::child::{self, Failure, ToInit, cpu_ns};
+use crate::later;
 use crate::message::Message;
 use crate::orders::Orders;
 use crate::reap::{Main, Term, reap};
@@ -48,10 +51,9 @@ pub(crate) const ORPHANED: i32 = 2;
 
 /// Runs the box's init; the value is its exit code.
 pub(crate) fn run(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> i32 {
-    let ended = arm(plan, supervisor).and_then(|()| prepare(plan)).and_then(|children| match plan.program {
-        Program::Known => run_payload(plan, supervisor, children, &Orders::of(plan)),
-        Program::Later => run_later(plan, supervisor, children),
-    });
+    let prepared = arm(plan, supervisor).and_then(|()| prepare(plan));
+    let released = prepared.and_then(|children| wait_for_go(supervisor).map(|()| children));
+    let ended = released.and_then(|children| run_payload(plan, supervisor, children));
     ended.unwrap_or_else(|failure| give_up(supervisor, failure))
 }
 
@@ -84,8 +86,7 @@ fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
     }
     let pdeathsig = rustix::process::parent_process_death_signal().map_err(Failure::at(Stage::Arm))?;
     let pdeathsig = pdeathsig.map_or(0, |signal| signal.as_raw().unsigned_abs());
-    say(supervisor, Message::Armed { pdeathsig, attach_cpu_ns, loginuid_errno }, Stage::Arm)?;
-    wait_for_go(supervisor)
+    say(supervisor, Message::Armed { pdeathsig, attach_cpu_ns, loginuid_errno }, Stage::Arm)
 }
 
 fn arm_death_signal() -> Result<(), Errno> {
@@ -159,67 +160,17 @@ fn prepare(plan: &Blueprint) -> Result<OwnedFd, Failure> {
 }
 
 /// Starts the payload, gives up all power, and stays until the end.
-fn run_payload(
-    plan: &Blueprint,
-    supervisor: BorrowedFd<'_>,
-    children: OwnedFd,
-    orders: &Orders<'_>,
-) -> Result<i32, Failure> {
-    let pid = fork_payload(&plan.payload, orders, supervisor, plan.reads_back)?;
+fn run_payload(plan: &Blueprint, supervisor: BorrowedFd<'_>, children: OwnedFd) -> Result<i32, Failure> {
+    let orders = Orders::of(plan);
+    let (pid, teller) = fork_payload(plan, &orders, supervisor)?;
     child::drop_capabilities().map_err(Failure::at(Stage::Capabilities))?;
     arm_death_signal().map_err(Failure::at(Stage::Arm))?;
     die_if_orphaned(plan);
-    Ok(reap(plan, supervisor, &Main { pid, children }, Term { wait: orders.wait, backstop_ns: orders.backstop_ns }))
-}
-
-/// The same for a program that is known only now. The memory for it is here, so that a box that knows its program from
-/// the start does not pay for it.
-#[inline(never)]
-fn run_later(plan: &Blueprint, supervisor: BorrowedFd<'_>, children: OwnedFd) -> Result<i32, Failure> {
-    let mut record = [0; JOB_BYTES + 1];
-    let mut room = Room::new();
-    // Open as long as init: the payload's streams end with the box, as those do that init inherits.
-    let mut came = [const { None }; sys::FDS_MAX];
-    let orders = wait_for_job(plan, supervisor, &mut record, &mut room, &mut came)?;
-    run_payload(plan, supervisor, children, &orders)
-}
-
-/// Says that nothing is lacking but the program, and waits for it, or for the supervisor's end.
-fn wait_for_job<'a>(
-    plan: &Blueprint,
-    supervisor: BorrowedFd<'_>,
-    record: &'a mut [u8],
-    room: &'a mut Room,
-    came: &mut [Option<OwnedFd>; sys::FDS_MAX],
-) -> Result<Orders<'a>, Failure> {
-    say(supervisor, Message::Prepared, Stage::Release)?;
-    let at = Failure::at(Stage::Release);
-    loop {
-        let mut fds = [
-            PollFd::from_borrowed_fd(supervisor, PollFlags::IN),
-            PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), guard()),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) if !fds[1].revents().is_empty() && !guard().is_empty() => sys::exit_now(ORPHANED),
-            Ok(_) => break,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(at(errno)),
-        }
-    }
-    let arrived = sys::receive_with_fds(supervisor, record, RecvFlags::empty()).map_err(&at)?;
-    if arrived.length == 0 {
-        outlive_if_planted();
-        sys::exit_now(ORPHANED);
-    }
-    *came = arrived.fds;
-    job::orders(record.get(..arrived.length).unwrap_or_default(), came, room).ok_or_else(|| at(Errno::BADMSG))
-}
-
-/// The defect on purpose would else be hidden by the end of the socket.
-fn outlive_if_planted() {
-    while is(Bug::NoDeathGuard) {
-        let _ = poll(&mut [], None);
-    }
+    let term = match plan.program {
+        Program::Known => Term::known(orders.wait, orders.backstop_ns),
+        Program::Later => Term::told_by(teller),
+    };
+    Ok(reap(plan, supervisor, &Main { pid, children }, term))
 }
 
 fn loopback() -> Result<(), Errno> {
@@ -243,34 +194,35 @@ fn drop_bounding_set() -> Result<(), Errno> {
 }
 
 /// Forks, waits until the child has nothing left to take off, believes the kernel and not the
-/// child, and lets it go.
-fn fork_payload(
-    plan: &PayloadPlan,
-    orders: &Orders<'_>,
-    supervisor: BorrowedFd<'_>,
-    reads_back: bool,
-) -> Result<i32, Failure> {
+/// child, and lets it go. With its pid comes what it can still tell by, until it executes the program.
+fn fork_payload(plan: &Blueprint, orders: &Orders<'_>, supervisor: BorrowedFd<'_>) -> Result<(i32, OwnedFd), Failure> {
     let at_fork = Failure::at(Stage::Fork);
-    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    let (ours, theirs) = pair.map_err(&at_fork)?;
+    // Not sockets: those of a network namespace are in its /proc/net/unix, where the payload would see ours.
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
+    let (hear, go) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
     let request = CloneRequest { namespaces: 0, exit_signal: libc::SIGCHLD.unsigned_abs().into(), cgroup: None };
     let cloned = sys::clone3(&request, || {
-        sys::forget_fd(ours.as_fd());
-        child::run(plan, orders, supervisor, theirs.as_fd())
+        sys::forget_fd(told.as_fd());
+        sys::forget_fd(go.as_fd());
+        let init = ToInit { tell: tell.as_fd(), hear: hear.as_fd() };
+        match plan.program {
+            Program::Known => child::run(&plan.payload, orders, supervisor, init),
+            Program::Later => later::run(&plan.payload, supervisor, init),
+        }
     });
     let (pid, _pidfd) = cloned.map_err(&at_fork)?;
-    drop(theirs);
+    drop((tell, hear));
     let mut ready = [0; 8];
-    match rustix::io::retry_on_intr(|| rustix::io::read(&ours, &mut ready[..])) {
+    match rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut ready[..])) {
         Ok(8) => {}
         // The child has told the supervisor why; its end is reaped and reported like any other.
-        _ => return Ok(pid),
+        _ => return Ok((pid, told)),
     }
-    if reads_back {
-        check_payload(plan, pid)?;
+    if plan.reads_back {
+        check_payload(&plan.payload, pid)?;
     }
-    rustix::io::write(&ours, &cpu_ns().to_ne_bytes()).map_err(Failure::at(Stage::Release))?;
-    Ok(pid)
+    rustix::io::write(&go, &cpu_ns().to_ne_bytes()).map_err(Failure::at(Stage::Release))?;
+    Ok((pid, told))
 }
 
 /// `/proc/<pid>/status` of the child, against what was ordered. `item` of the failure says which.

@@ -11,6 +11,7 @@ mod fdpass;
 mod idmap;
 mod init;
 mod job;
+mod later;
 mod message;
 mod mount_check;
 mod namespaces;

@@ -19,11 +19,62 @@ pub(crate) struct Main {
     pub(crate) children: OwnedFd,
 }
 
-/// How long the box lasts.
-#[derive(Clone, Copy)]
+/// How long the box lasts: known from the start, or told by the payload's process as soon as it knows its program.
 pub(crate) struct Term {
-    pub(crate) wait: WaitFor,
-    pub(crate) backstop_ns: Option<u64>,
+    wait: WaitFor,
+    deadline: Option<u64>,
+    /// Who has not told yet.
+    teller: Option<OwnedFd>,
+}
+
+/// A term as it is told: whom to wait for, whether there is a backstop, and after how many nanoseconds.
+pub(crate) const TERM_WORDS: usize = 3;
+const TERM_BYTES: usize = TERM_WORDS * 8;
+
+impl Term {
+    pub(crate) fn known(wait: WaitFor, backstop_ns: Option<u64>) -> Self {
+        let deadline = backstop_ns.map(|limit| monotonic_ns().saturating_add(limit));
+        Self { wait, deadline, teller: None }
+    }
+
+    pub(crate) fn told_by(teller: OwnedFd) -> Self {
+        Self { wait: WaitFor::Main, deadline: None, teller: Some(teller) }
+    }
+
+    /// Tells a term to the init at the other end of a pipe.
+    pub(crate) fn tell(init: BorrowedFd<'_>, wait: WaitFor, backstop_ns: Option<u64>) -> Result<(), Errno> {
+        let all = u64::from(wait == WaitFor::All);
+        let words = [all, u64::from(backstop_ns.is_some()), backstop_ns.unwrap_or(0)];
+        let mut bytes = [0; TERM_BYTES];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        rustix::io::retry_on_intr(|| rustix::io::write(init, &bytes)).map(|_| ())
+    }
+
+    /// Takes what was told, if anything was.
+    fn hear(&mut self) {
+        let Some(teller) = &self.teller else { return };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut [PollFd::from_borrowed_fd(teller.as_fd(), PollFlags::IN)], Some(&now)) == Ok(0) {
+            return;
+        }
+        let mut bytes = [0_u8; TERM_BYTES];
+        match rustix::io::retry_on_intr(|| rustix::io::read(teller, &mut bytes[..])) {
+            Ok(length) if length == TERM_BYTES => {
+                let mut words = [0_u64; TERM_WORDS];
+                for (to, from) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+                    *to = u64::from_ne_bytes(*from);
+                }
+                let [all, has_backstop, backstop_ns] = words;
+                let wait = if all == 0 { WaitFor::Main } else { WaitFor::All };
+                *self = Self::known(wait, (has_backstop != 0).then_some(backstop_ns));
+            }
+            // It ended before it had a program, and says itself why.
+            Ok(_) | Err(_) => {}
+        }
+        self.teller = None;
+    }
 }
 
 /// What init has seen so far.
@@ -33,8 +84,7 @@ struct Count {
 }
 
 /// Stays until nothing is left, or until it is killed; the value is the init's exit code.
-pub(crate) fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, term: Term) -> i32 {
-    let deadline = term.backstop_ns.map(|limit| monotonic_ns().saturating_add(limit));
+pub(crate) fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, mut term: Term) -> i32 {
     let mut count = Count { main_ended: false, descendants: 0 };
     loop {
         let round = match reap_some(supervisor, main, &mut count) {
@@ -48,14 +98,18 @@ pub(crate) fn reap(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, te
             let _ = say(supervisor, last, Stage::Reap);
             return 0;
         }
+        if count.main_ended {
+            // Told before the program was executed, and perhaps not heard yet.
+            term.hear();
+        }
         if count.main_ended && term.wait == WaitFor::Main {
             let last = Message::Reaped { descendants: count.descendants, init_cpu_ns: cpu_ns(), empty };
             if say(supervisor, last, Stage::Reap).is_err() {
                 return ORPHANED;
             }
-            return linger(plan, supervisor, main, deadline);
+            return linger(plan, supervisor, main, &mut term);
         }
-        match pause(plan, main, deadline, round) {
+        match pause(plan, main, &mut term, round) {
             Ok(Pause::Child) => {}
             Ok(Pause::Deadline) => {
                 let _ = say(supervisor, Message::Backstop, Stage::Wait);
@@ -112,14 +166,17 @@ enum Pause {
 }
 
 /// Looks at the supervisor and at the clock, and waits for a child's end unless there may be more to reap.
-fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>, round: Round) -> Result<Pause, Errno> {
+fn pause(plan: &Blueprint, main: &Main, term: &mut Term, round: Round) -> Result<Pause, Errno> {
+    // One that has told all is not polled: a descriptor twice in the list is harmless.
+    let teller = term.teller.as_ref().unwrap_or(&main.children);
     let mut fds = [
         PollFd::from_borrowed_fd(main.children.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), guard()),
+        PollFd::from_borrowed_fd(teller.as_fd(), PollFlags::IN),
     ];
     let left = match round {
         Round::Unfinished => Some(0),
-        Round::Childless | Round::Quiet => deadline.map(|at| at.saturating_sub(monotonic_ns())),
+        Round::Childless | Round::Quiet => term.deadline.map(|at| at.saturating_sub(monotonic_ns())),
     };
     let timeout = left.map(|ns| Timespec {
         tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
@@ -132,8 +189,11 @@ fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>, round: Round) -> 
     if !fds[1].revents().is_empty() && !guard().is_empty() {
         sys::exit_now(ORPHANED);
     }
+    if !fds[2].revents().is_empty() {
+        term.hear();
+    }
     // Also when a child has ended: there may always be one.
-    if deadline.is_some_and(|at| monotonic_ns() >= at) {
+    if term.deadline.is_some_and(|at| monotonic_ns() >= at) {
         return Ok(Pause::Deadline);
     }
     let mut record = [0_u8; 128];
@@ -147,10 +207,10 @@ fn pause(plan: &Blueprint, main: &Main, deadline: Option<u64>, round: Round) -> 
 /// everything, this process included. Reaping goes on, so that what dies meanwhile is no zombie.
 ///
 /// A supervisor that is stopped does neither, and then the deadline holds all the same.
-fn linger(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, deadline: Option<u64>) -> i32 {
+fn linger(plan: &Blueprint, supervisor: BorrowedFd<'_>, main: &Main, term: &mut Term) -> i32 {
     let mut round = Round::Unfinished;
     loop {
-        match pause(plan, main, deadline, round) {
+        match pause(plan, main, term, round) {
             Ok(Pause::Deadline) => {
                 let _ = say(supervisor, Message::Backstop, Stage::Wait);
                 return GAVE_UP;

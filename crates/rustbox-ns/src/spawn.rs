@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 
 use crate::blueprint::Blueprint;
@@ -72,7 +73,12 @@ impl Init {
     /// The socket failed, or the record is not one of ours.
     pub fn receive(&self) -> Result<Option<Received>, Error> {
         let mut bytes = [0; MESSAGE_BYTES + 1];
-        let arrived = sys::receive_with_fds(&self.socket, &mut bytes, RecvFlags::empty());
+        let mut receive = || sys::receive_with_fds(&self.socket, &mut bytes, RecvFlags::empty());
+        // An init that died with an order of ours unread: that is told once, ahead of what it said before.
+        let arrived = match receive() {
+            Err(Errno::CONNRESET) => receive(),
+            arrived => arrived,
+        };
         let arrived = arrived.map_err(Error::call("receive from the box's init"))?;
         if arrived.length == 0 {
             return Ok(None);

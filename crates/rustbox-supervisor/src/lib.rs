@@ -26,6 +26,7 @@ mod read;
 mod report;
 mod run;
 mod sandbox;
+mod seat;
 mod stat;
 mod streams;
 mod teardown;

@@ -1,17 +1,18 @@
 //! Boxes that are prepared before they are needed.
 //!
-//! One thread for each box, since the kernel ties a box's life to the thread that made it. A thread prepares a box, takes
-//! a job from a channel without room, runs it, ends and verifies the box, answers, and prepares the next. So a run that
-//! finds a box waiting pays for its program alone, a run that finds none waits until there is one, and nothing that a
-//! payload has touched is used again. When the process dies, so do the boxes that wait.
+//! One thread for each box, since the kernel ties a box's life to the thread that made it. A thread prepares a box, puts
+//! it into its seat, announces the seat and sleeps until the box is over; then it prepares the next. Who asks for a run
+//! takes a seat that was announced and does everything else in its own thread: limits, program, watching, the end and its
+//! proof. So between the request and the program nobody has to be woken but the process that waits for it. A run that
+//! finds no seat waits until one is announced, and nothing that a payload has touched is used again. When the process
+//! dies, so do the boxes that wait.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use rustbox_core::{RunPlan, RunReport};
 
@@ -19,38 +20,77 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::{Progress, RunIo};
-use crate::run::run_with;
+use crate::run::{run_in_new_box, run_with};
+use crate::seat::{Keeps, Occupied, Seat, Wake};
 use crate::streams::Files;
 use crate::waiting::{Ready, Waiting, fits};
 
-/// How often a box that waits is looked at: a dead one is replaced before somebody needs it.
-const LOOK: Duration = Duration::from_secs(1);
 /// Boxes at most: a pool of more would not find uids and processes for them.
 pub const SLOTS_MAX: usize = 256;
 /// Reports of boxes that were discarded, kept for the owner at most; more are counted, and their end is logged.
 const DISCARDED_MAX: usize = 64;
+/// Boxes that one run finds attacked before it makes its own.
+const ATTACKED_MAX: usize = 16;
 
-/// A pool of boxes. Dropping it ends the boxes that wait, and waits for those that run.
+/// A pool of boxes. Dropping it ends the boxes that wait.
 #[derive(Debug)]
 pub struct Pool {
-    orders: Option<Sender<Order>>,
+    free: Receiver<Arc<Seat>>,
+    seats: Vec<Arc<Seat>>,
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
 
-/// A run that a pool has begun. It goes on, and its box is ended, also when this is dropped.
-#[derive(Debug)]
-pub struct Begun {
-    answered: Receiver<Result<RunReport, Error>>,
+/// A run for which there is a box. Dropped unfinished, its box is ended like one that no run got.
+pub struct Begun<'a> {
+    shared: &'a Shared,
+    plan: RunPlan,
+    clock: Clock,
+    /// What was checked and opened for a box of the pool; else what it was given, for a box of its own.
+    ready: Option<Result<Ready, Files>>,
+    waiting: Option<Waiting>,
+    /// Held until the box is over: then its thread prepares the next.
+    _occupied: Option<Occupied>,
 }
 
-impl Begun {
-    /// Waits for its report.
+impl std::fmt::Debug for Begun<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begun").field("clock", &self.clock).field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+impl Begun<'_> {
+    /// Gives the box its program, and returns when nothing of it is left.
     ///
     /// # Errors
     /// As [`run`](crate::run()).
-    pub fn finish(self) -> Result<RunReport, Error> {
-        self.answered.recv().unwrap_or(Err(Error::PoolClosed))
+    pub fn finish(mut self) -> Result<RunReport, Error> {
+        let Shared { host, interrupt, warm, cold, .. } = self.shared;
+        let mut nobody = |_: &Progress| {};
+        let io = RunIo { interrupt: interrupt.as_ref().map(AsFd::as_fd), observer: &mut nobody };
+        match (self.ready.take(), self.waiting.take()) {
+            (Some(Ok(ready)), Some(waiting)) => {
+                warm.fetch_add(1, Ordering::Relaxed);
+                Ok(waiting.serve(host, &self.plan, ready, self.clock, io))
+            }
+            (Some(Ok(ready)), None) => {
+                cold.fetch_add(1, Ordering::Relaxed);
+                run_in_new_box(host, &self.plan, io, ready.streams, self.clock)
+            }
+            (Some(Err(files)), _) => {
+                cold.fetch_add(1, Ordering::Relaxed);
+                run_with(host, &self.plan, io, files)
+            }
+            (None, _) => Err(Error::PoolClosed),
+        }
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            self.shared.discard(waiting);
+        }
     }
 }
 
@@ -67,8 +107,9 @@ pub struct PoolCounts {
     pub discarded: u64,
 }
 
+/// What runs and the threads of boxes have in common.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     host: Arc<Host>,
     template: RunPlan,
     /// Read by every run: a record of a signal ends it.
@@ -78,15 +119,6 @@ struct Shared {
     cold: AtomicU64,
     discarded: AtomicU64,
     reports: Mutex<Vec<RunReport>>,
-}
-
-/// A run that was asked for.
-#[derive(Debug)]
-struct Order {
-    plan: RunPlan,
-    files: Files,
-    clock: Clock,
-    answer: Sender<Result<RunReport, Error>>,
 }
 
 impl Pool {
@@ -99,19 +131,22 @@ impl Pool {
     /// # Errors
     /// A box could not be prepared: then none is left.
     pub fn start(host: Arc<Host>, template: RunPlan, slots: usize, interrupt: Option<OwnedFd>) -> Result<Self, Error> {
-        // No room: an order that nobody takes stays with the one who has it.
-        let (orders, taken) = bounded(0);
+        let slots = slots.clamp(1, SLOTS_MAX);
+        // Room for every seat: whoever announces one never waits.
+        let (announce, free) = bounded(slots);
         let zero = || AtomicU64::new(0);
         let (waiting, warm, cold, discarded) = (zero(), zero(), zero(), zero());
         let reports = Mutex::new(Vec::new());
         let shared = Arc::new(Shared { host, template, interrupt, waiting, warm, cold, discarded, reports });
-        let mut pool = Self { orders: Some(orders), threads: Vec::new(), shared };
-        let slots = slots.clamp(1, SLOTS_MAX);
+        let mut pool = Self { free, seats: Vec::new(), threads: Vec::new(), shared };
         let (first, firsts) = bounded(slots);
         for _ in 0..slots {
-            let (shared, taken, first) = (Arc::clone(&pool.shared), taken.clone(), first.clone());
+            let (seat, wakes) = Seat::new();
+            pool.seats.push(Arc::clone(&seat));
+            let keeps = Keeps { shared: Arc::clone(&pool.shared), seat, wakes, announce: announce.clone() };
+            let first = first.clone();
             let thread = std::thread::Builder::new().name("rustbox-slot".to_owned());
-            let spawned = thread.spawn(move || Slot { shared, waiting: None }.work(&taken, &first));
+            let spawned = thread.spawn(move || keeps.work(&first));
             pool.threads.push(spawned.map_err(|source| Error::Thread { source })?);
         }
         for _ in 0..slots {
@@ -128,15 +163,43 @@ impl Pool {
         self.begin(plan, files)?.finish()
     }
 
-    /// The first half of [`Pool::run`]: waits until a thread with a box has taken the program.
+    /// The first half of [`Pool::run`]: waits until there is a box.
     ///
     /// # Errors
-    /// No thread is left.
-    pub fn begin(&self, plan: RunPlan, files: Files) -> Result<Begun, Error> {
-        let (answer, answered) = bounded(1);
-        let order = Order { plan, files, clock: Clock::start(), answer };
-        let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
-        if sent { Ok(Begun { answered }) } else { Err(Error::PoolClosed) }
+    /// As [`run`](crate::run()), for a run that cannot take place.
+    pub fn begin(&self, plan: RunPlan, mut files: Files) -> Result<Begun<'_>, Error> {
+        let clock = Clock::start();
+        let shared = &*self.shared;
+        let ready = if fits(&shared.template, &plan) { Ready::of(&shared.host, &plan, &mut files)? } else { None };
+        let (ready, occupied, waiting) = match ready {
+            None => (Err(files), None, None),
+            Some(ready) => {
+                let (occupied, waiting) = self.take()?;
+                (Ok(ready), Some(occupied), waiting)
+            }
+        };
+        Ok(Begun { shared, plan, clock, ready: Some(ready), waiting, _occupied: occupied })
+    }
+
+    /// Waits for a seat. Its box is as it was left; none where none could be made.
+    fn take(&self) -> Result<(Occupied, Option<Waiting>), Error> {
+        let mut attacked = 0;
+        loop {
+            let seat = self.free.recv().map_err(|_| Error::PoolClosed)?;
+            let occupied = Occupied::of(seat);
+            match self.shared.taken(occupied.take()) {
+                // Attacked, or killed by an operator. Its end is proved, and its thread makes another one.
+                Some(waiting) if !waiting.is_sound() && attacked < ATTACKED_MAX => {
+                    attacked += 1;
+                    self.shared.discard(waiting);
+                }
+                Some(waiting) if attacked == ATTACKED_MAX => {
+                    self.shared.discard(waiting);
+                    return Ok((occupied, None));
+                }
+                waiting => return Ok((occupied, waiting)),
+            }
+        }
     }
 
     /// What it has done so far.
@@ -152,10 +215,8 @@ impl Pool {
     pub fn take_discarded(&self) -> Vec<RunReport> {
         std::mem::take(&mut *self.shared.reports.lock())
     }
-}
 
-impl Pool {
-    /// Ends the boxes that wait, waits for those that run, and returns the reports of those that no run got.
+    /// Ends the boxes that wait, and returns the reports of those that no run got.
     #[must_use]
     pub fn close(mut self) -> Vec<RunReport> {
         self.end();
@@ -163,7 +224,9 @@ impl Pool {
     }
 
     fn end(&mut self) {
-        self.orders = None;
+        for seat in &self.seats {
+            seat.wake(Wake::Close);
+        }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the pool ended by a panic");
@@ -178,48 +241,13 @@ impl Drop for Pool {
     }
 }
 
-/// One thread, with the box that it has ready.
-struct Slot {
-    shared: Arc<Shared>,
-    waiting: Option<Waiting>,
-}
-
-impl Slot {
-    fn work(mut self, orders: &Receiver<Order>, first: &Sender<Result<(), Error>>) {
-        let prepared = self.prepare();
-        let failed = prepared.is_err();
-        // The owner waits for one answer of each; it is gone only if another one failed.
-        let _ = first.send(prepared);
-        if failed {
-            return;
-        }
-        loop {
-            match orders.recv_timeout(LOOK) {
-                Ok(order) => self.serve(order),
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.waiting.as_ref().is_some_and(|waiting| !waiting.is_sound()) {
-                        self.discard();
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if let Err(error) = self.prepare() {
-                tracing::warn!(%error, "no box could be prepared; the next run makes its own");
-            }
-        }
-        self.discard();
-    }
-
-    /// Has a box ready, if that is possible.
-    fn prepare(&mut self) -> Result<(), Error> {
-        if self.waiting.is_some() {
-            return Ok(());
-        }
-        match Waiting::prepare(&self.shared.host, &self.shared.template) {
+impl Shared {
+    /// Makes a box that waits.
+    pub(crate) fn prepare(&self) -> Result<Waiting, Error> {
+        match Waiting::prepare(&self.host, &self.template) {
             Ok(waiting) => {
-                self.waiting = Some(waiting);
-                self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                Ok(waiting)
             }
             Err(Err(error)) => Err(error),
             Err(Ok(report)) => {
@@ -230,57 +258,28 @@ impl Slot {
         }
     }
 
-    fn take(&mut self) -> Option<Waiting> {
-        let taken = self.waiting.take();
-        if taken.is_some() {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        taken
+    /// Counts that a box does not wait any more.
+    pub(crate) fn taken(&self, waiting: Option<Waiting>) -> Option<Waiting> {
+        waiting.inspect(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        })
     }
 
-    fn discard(&mut self) {
-        match self.take().map(|waiting| waiting.discard(&self.shared.host, &self.shared.template)) {
-            None => {}
-            Some(Ok(report)) => self.keep(report),
-            Some(Err(error)) => tracing::error!(%error, "a box that waited could not be ended"),
+    /// Ends a box that no run got.
+    pub(crate) fn discard(&self, waiting: Waiting) {
+        match waiting.discard(&self.host, &self.template) {
+            Ok(report) => self.keep(report),
+            Err(error) => tracing::error!(%error, "a box that waited could not be ended"),
         }
     }
 
     fn keep(&self, report: RunReport) {
-        self.shared.discarded.fetch_add(1, Ordering::Relaxed);
-        let mut reports = self.shared.reports.lock();
+        self.discarded.fetch_add(1, Ordering::Relaxed);
+        let mut reports = self.reports.lock();
         if reports.len() < DISCARDED_MAX {
             reports.push(report);
         } else {
             tracing::warn!(box_id = %report.box_id, verdict = ?report.containment.verdict, "discarded a box");
         }
-    }
-
-    fn serve(&mut self, order: Order) {
-        let Order { plan, files, clock, answer } = order;
-        let result = self.run(&plan, files, clock);
-        // Who asked may have gone meanwhile; the box is ended all the same.
-        let _ = answer.send(result);
-    }
-
-    fn run(&mut self, plan: &RunPlan, mut files: Files, clock: Clock) -> Result<RunReport, Error> {
-        let shared = Arc::clone(&self.shared);
-        let mut nobody = |_: &Progress| {};
-        let io = RunIo { interrupt: shared.interrupt.as_ref().map(AsFd::as_fd), observer: &mut nobody };
-        if fits(&shared.template, plan)
-            && let Some(ready) = Ready::of(&shared.host, plan, &mut files)?
-        {
-            if self.waiting.as_ref().is_some_and(|waiting| !waiting.is_sound()) {
-                // Attacked, or killed by an operator. Its end is proved before another one takes its place.
-                self.discard();
-                self.prepare()?;
-            }
-            if let Some(waiting) = self.take() {
-                shared.warm.fetch_add(1, Ordering::Relaxed);
-                return Ok(waiting.serve(&shared.host, plan, ready, clock, io));
-            }
-        }
-        shared.cold.fetch_add(1, Ordering::Relaxed);
-        run_with(&shared.host, plan, io, files)
     }
 }

@@ -33,9 +33,20 @@ pub(crate) fn run_with<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>, fil
         return Err(Error::ControlMissing(missing));
     }
     check_passed(plan)?;
-    let mut streams = Streams::open_with(plan, files)?;
+    let clock = Clock::start();
+    run_in_new_box(host, plan, io, Streams::open_with(plan, files)?, clock)
+}
+
+/// Makes a box for a run that was checked, and runs it. `clock` began when the run was asked for.
+pub(crate) fn run_in_new_box<'a>(
+    host: &'a Host,
+    plan: &'a RunPlan,
+    io: RunIo<'a>,
+    mut streams: Streams,
+    clock: Clock,
+) -> Result<RunReport, Error> {
     let id = plan.box_id.clone().map_or_else(random_id, Ok)?;
-    let mut context = Context { host, plan, id, clock: Clock::start(), io, actions: Vec::new() };
+    let mut context = Context { host, plan, id, clock, io, actions: Vec::new() };
     let claim = Claim::take(&mut context)?;
     let mut sandbox = Sandbox::default();
     let built = sandbox.build(&mut context, &claim, &mut streams);

@@ -83,23 +83,23 @@ impl Sandbox {
         claim: &Claim,
         streams: &mut Streams,
     ) -> Result<Blueprint, Stop> {
-        let blueprint = self.hold(context, claim, streams.given(), Blueprint::new)?;
+        let blueprint = self.make(context, claim, streams.given(), Blueprint::new)?;
         streams.close_given();
-        self.release(context)?;
         Ok(blueprint)
     }
 
     /// Makes a box whose program comes later, up to where its init waits for that.
     pub(crate) fn prepare(&mut self, context: &mut Context<'_>, claim: &Claim) -> Result<Blueprint, Stop> {
-        let blueprint = self.hold(context, claim, [None; 3], Blueprint::waiting)?;
-        self.release(context)?;
+        let blueprint = self.make(context, claim, [None; 3], Blueprint::waiting)?;
         let gone = || refused(Stage::Release, "the init is gone".to_owned());
         watch::until_prepared(context, self.init.as_ref().ok_or_else(gone)?, &mut self.told, &blueprint)?;
+        // What the run polls is opened at the first call, which is no business of the run's.
+        let _event = self.cgroup.as_ref().and_then(BoxCgroup::oom_event_fd);
         Ok(blueprint)
     }
 
-    /// Makes the box up to where its init waits at its barrier and everything was read back.
-    fn hold(
+    /// Makes the box, reads everything back, and lets its init go.
+    fn make(
         &mut self,
         context: &mut Context<'_>,
         claim: &Claim,
@@ -124,9 +124,17 @@ impl Sandbox {
         let init = self.init.insert(init);
         watch::until_armed(context, init, &mut self.told, &blueprint, Instant::now() + ARM_LIMIT)?;
         context.tell(Event::Armed);
-        self.read_back(context, &blueprint)?;
-        self.write_marks(context, claim, claim.record.clone())?;
+        let read = self.read_back(context, &blueprint);
+        let read = read.and_then(|()| self.write_marks(context, claim, claim.record.clone()));
+        // The init goes on meanwhile. Of one that has failed nothing can be read: what it said is the reason.
+        read.and_then(|()| self.release(context)).map_err(|stop| self.told_instead(stop, &blueprint))?;
         Ok(blueprint)
+    }
+
+    /// Why a box did not come to be: what its init has told, else what was seen from here.
+    fn told_instead(&mut self, stop: Stop, blueprint: &Blueprint) -> Stop {
+        watch::hear_the_rest(self, blueprint);
+        self.told.failure.take().map_or(stop, Stop::Failed)
     }
 
     /// Writes the record down once more, with the marks of the box.
@@ -146,13 +154,15 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Whether a box that waits is as it was left: its init alive, and a member of every cgroup.
+    /// Whether a box that waits is as it was left: its init alive, and init and the payload's process members of every
+    /// cgroup.
     pub(crate) fn is_sound(&self) -> bool {
         let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else { return false };
-        !init.process().ends_within(Duration::ZERO) && cgroup.verify_member(init.process().pid()).is_ok()
+        let Some(payload) = self.told.prepared.and_then(|prepared| prepared.pid) else { return false };
+        !init.process().ends_within(Duration::ZERO) && cgroup.verify_members(&[init.process().pid(), payload]).is_ok()
     }
 
-    /// Gives a box that waits the limits of a run, reads them back, and gives it the program.
+    /// Gives a box that waits, and is sound, the limits of a run, reads them back, and gives it the program.
     pub(crate) fn start_job(
         &mut self,
         context: &mut Context<'_>,
@@ -166,7 +176,6 @@ impl Sandbox {
         };
         let old = cgroup.applied().len();
         cgroup.set_limits(&plan.limits, plan.mode).map_err(|error| failed(Stage::Cgroup)(&error))?;
-        cgroup.verify_member(init.process().pid()).map_err(|error| failed(Stage::Attach)(&error))?;
         self.facts.applied.splice(..old.min(self.facts.applied.len()), cgroup.applied().iter().cloned());
         init.give(job, streams.given()).map_err(|error| failed(Stage::Release)(&error))?;
         streams.close_given();

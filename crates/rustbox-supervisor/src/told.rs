@@ -13,6 +13,13 @@ pub(crate) struct Armed {
     pub(crate) loginuid_errno: i32,
 }
 
+/// The payload's process has nothing left to take off, and waits for its program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prepared {
+    /// Its pid on the host.
+    pub(crate) pid: Option<u32>,
+}
+
 /// The payload is being executed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Started {
@@ -42,8 +49,8 @@ pub(crate) struct LastWord {
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) armed: Option<Armed>,
-    /// The init waits for a job.
-    pub(crate) prepared: bool,
+    /// The payload's process waits for its program.
+    pub(crate) prepared: Option<Prepared>,
     pub(crate) started: Option<Started>,
     pub(crate) failure: Option<SetupFailure>,
     pub(crate) exec_failure: Option<ExecFailure>,
@@ -61,7 +68,7 @@ impl Told {
             Message::Armed { pdeathsig, attach_cpu_ns, loginuid_errno } => {
                 self.armed = Some(Armed { pdeathsig, attach_cpu_ns, loginuid_errno });
             }
-            Message::Prepared => self.prepared = true,
+            Message::Prepared => self.prepared = Some(Prepared { pid: received.sender }),
             Message::Failed { actor, stage, errno, item } => {
                 let detail = describe(actor, stage, errno, item, blueprint);
                 self.failure.get_or_insert(SetupFailure { stage, actor, errno: Some(errno), detail });

@@ -18,6 +18,7 @@ use crate::sandbox::{Sandbox, Stop};
 use crate::streams::{Files, Streams};
 
 /// A box that waits for its program.
+#[derive(Debug)]
 pub(crate) struct Waiting {
     id: BoxId,
     claim: Claim,
@@ -25,9 +26,9 @@ pub(crate) struct Waiting {
     blueprint: Blueprint,
 }
 
-/// What a run finds that is checked before a box is touched.
+/// A run that was checked before a box is touched.
 pub(crate) struct Ready {
-    streams: Streams,
+    pub(crate) streams: Streams,
     job: Job,
 }
 
@@ -49,7 +50,7 @@ impl Ready {
 }
 
 /// Whether a box that was prepared by `template` serves a run of `plan`: command, streams, times and the values of limits
-/// may differ, and nothing else.
+/// may differ, and nothing else. The working directory is where the payload's process waits already.
 pub(crate) fn fits(template: &RunPlan, plan: &RunPlan) -> bool {
     let kinds = |plan: &RunPlan| (plan.limits.cpus.is_some(), plan.limits.cpuset.is_some());
     let network = |plan: &RunPlan| plan.network == Network::None;
@@ -59,6 +60,7 @@ pub(crate) fn fits(template: &RunPlan, plan: &RunPlan) -> bool {
         && network(template) == network(plan)
         && (template.mode, template.namespaces, template.seccomp) == (plan.mode, plan.namespaces, plan.seccomp)
         && (&template.root, &template.binds, &template.tmpfs) == (&plan.root, &plan.binds, &plan.tmpfs)
+        && template.command.cwd == plan.command.cwd
         && (&template.hostname, template.cgroup_backend) == (&plan.hostname, plan.cgroup_backend)
 }
 

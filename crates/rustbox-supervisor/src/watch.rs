@@ -36,7 +36,7 @@ pub(crate) fn until_armed(
     until_told(context, init, told, blueprint, deadline, Stage::Arm, |told| told.armed.is_some())
 }
 
-/// Waits until the init of a box whose program comes later has done all that it can without it.
+/// Waits until a box whose program comes later has done all that it can without it.
 pub(crate) fn until_prepared(
     context: &Context<'_>,
     init: &Init,
@@ -44,7 +44,7 @@ pub(crate) fn until_prepared(
     blueprint: &Blueprint,
 ) -> Result<(), Stop> {
     let deadline = Instant::now() + START_LIMIT;
-    until_told(context, init, told, blueprint, deadline, Stage::Release, |told| told.prepared)
+    until_told(context, init, told, blueprint, deadline, Stage::Release, |told| told.prepared.is_some())
 }
 
 /// Waits until something was told; `stage` is where the box is until then.

@@ -174,6 +174,57 @@ fn a_waiting_box_that_was_killed_is_replaced_and_its_end_is_proved() {
     assert_contained(&reports[0]);
 }
 
+/// The only box of a pool, once it waits: its record, with the marks.
+fn only_box(pool: &Pool, host: &Host) -> rustbox_core::Record {
+    while pool.counts().waiting == 0 {
+        std::thread::yield_now();
+    }
+    list(host).unwrap().into_iter().find_map(|view| view.record).unwrap()
+}
+
+/// The processes of a box but its init.
+fn payload_processes(record: &rustbox_core::Record) -> Vec<u32> {
+    let procs = fs::read_to_string(PathBuf::from(&record.cgroups[0]).join("cgroup.procs")).unwrap();
+    let init = record.init.as_ref().map(|init| init.pid);
+    procs.lines().filter_map(|line| line.parse().ok()).filter(|pid| Some(*pid) != init).collect()
+}
+
+#[test]
+fn a_waiting_box_that_left_its_cgroup_is_noticed_and_not_used() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new("moved");
+    let host = place.host();
+    let pool = Pool::start(Arc::clone(&host), plan("template"), 1, None).unwrap();
+    let hierarchies = only_box(&pool, &host).cgroups.len();
+    // Init and the process that would be the payload, each out of each hierarchy.
+    for (index, who) in (0..hierarchies).flat_map(|index| [(index, "init"), (index, "payload")]) {
+        let record = only_box(&pool, &host);
+        let init = record.init.as_ref().unwrap().pid;
+        let pid = if who == "init" { init } else { payload_processes(&record)[0] };
+        let root = PathBuf::from(&record.cgroups[index]).parent().unwrap().to_owned();
+        fs::write(root.join("cgroup.procs"), pid.to_string()).unwrap();
+        let before = pool.counts();
+        let (report, output) = run(&pool, plan("echo here"));
+        let moved = format!("{who} out of {}", root.display());
+        assert_eq!((report.status, output.as_str()), (Status::Ok, "here\n"), "{moved}: {report:?}");
+        assert_contained(&report);
+        assert_ne!(report.box_id, record.box_id, "{moved}: it was used");
+        let after = pool.counts();
+        assert_eq!((after.discarded - before.discarded, after.warm - before.warm), (1, 1), "{moved}");
+        let discarded = pool.take_discarded();
+        assert_eq!(discarded[0].box_id, record.box_id);
+        assert_eq!(discarded[0].containment.survivors, Some(0), "{moved}");
+        assert!(
+            rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid.cast_signed()).unwrap()).is_err()
+        );
+    }
+    // The control: a box that nobody moved is the one that is used.
+    let record = only_box(&pool, &host);
+    assert_eq!(run(&pool, plan("true")).0.box_id, record.box_id);
+}
+
 #[test]
 fn a_run_that_finds_no_box_waits_for_one() {
     if !is_root() {

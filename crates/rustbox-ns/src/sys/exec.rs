@@ -13,6 +13,9 @@ pub(crate) struct ExecVector {
     _strings: Vec<CString>,
 }
 
+// SAFETY: the pointers lead into strings that the value owns and never changes, whichever thread has it.
+unsafe impl Send for ExecVector {}
+
 impl ExecVector {
     pub(crate) fn new(strings: Vec<CString>) -> Self {
         // A CString's bytes are on the heap: moving the CString does not move them.
