@@ -144,7 +144,35 @@ fn check(result: &Value, uids: &mut BTreeMap<u64, u64>) {
     }
 }
 
-/// `RUSTBOX_POOL_JOBS` sets another number; 10,000 are for whoever has half an hour.
+/// Families in an order in which every ordered pair of them, each with itself included, stands side by side exactly once:
+/// a closed walk through all pairs (Hierholzer), another one for each seed.
+fn walk(families: usize, random: &mut Random) -> Vec<usize> {
+    let mut pick = |below: usize| usize::try_from(random.draw() % below as u64).expect("an index");
+    let mut shuffled = || {
+        let mut order: Vec<usize> = (0..families).collect();
+        (1..families).rev().for_each(|last| order.swap(last, pick(last + 1)));
+        order
+    };
+    let mut left: Vec<Vec<usize>> = (0..families).map(|_| shuffled()).collect();
+    let (mut path, mut walk) = (vec![0], Vec::new());
+    while let Some(at) = path.last().copied() {
+        match left[at].pop() {
+            Some(next) => path.push(next),
+            None => walk.extend(path.pop()),
+        }
+    }
+    walk.reverse();
+    walk
+}
+
+#[test]
+fn the_walk_has_every_ordered_pair_once() {
+    let walk = walk(30, &mut Random::from_environment());
+    let pairs: BTreeSet<(usize, usize)> = walk.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    assert_eq!((walk.len(), pairs.len()), (901, 900));
+}
+
+/// `RUSTBOX_POOL_JOBS` sets another number; 10,000 are for whoever has half an hour, and have every ordered pair.
 #[test]
 fn nothing_passes_from_one_job_of_a_pool_to_the_next() {
     let lab = Lab::open("pool");
@@ -158,17 +186,12 @@ fn nothing_passes_from_one_job_of_a_pool_to_the_next() {
         if index < HONEST.len() { honest(index, &outputs) } else { hostile(&attacks[index - HONEST.len()]) }
     };
     let wanted = how_often("RUSTBOX_POOL_JOBS", 240);
-    let mut jobs: Vec<Value> = Vec::new();
-    let mut pairs = BTreeSet::new();
-    let pick = |random: &mut Random, below: usize| usize::try_from(random.draw() % below as u64).expect("an index");
-    // Ordered pairs without repetition; from 2 * families^2 jobs on it is every one of them.
-    while jobs.len() + 2 <= wanted {
-        let pair = (pick(&mut random, families), pick(&mut random, families));
-        if pairs.len() < families * families && !pairs.insert(pair) {
-            continue;
-        }
-        jobs.extend([one(pair.0), one(pair.1)].map(complete));
-    }
+    let walk = walk(families, &mut random);
+    let order: Vec<usize> = walk.iter().skip(1).copied().cycle().take(wanted).collect();
+    let pairs: BTreeSet<(usize, usize)> = order.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    assert!(wanted <= families * families || pairs.len() == families * families, "a pair is missing");
+    println!("{wanted} jobs, {} of {} ordered pairs of {families} families", pairs.len(), families * families);
+    let jobs: Vec<Value> = order.into_iter().map(|index| complete(one(index))).collect();
     let results = batch(&lab, &jobs, 2);
     assert_eq!(results.len(), jobs.len());
     let mut uids = BTreeMap::new();
