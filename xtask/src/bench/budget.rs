@@ -1,13 +1,15 @@
 //! `cargo xtask budget`: what a run may cost, in counts that do not depend on the machine's mood.
 //!
 //! System calls by strace, page faults and memory by the kernel's own accounts, for the release binary and a program that
-//! does nothing. Each is the least of several runs, since a signal or a lock that somebody looks at can only add. The
-//! budget is a file: who needs more has to say so in a change of it.
+//! does nothing. Instructions by callgrind, of a dry run: everything between the exec and the first clone, which valgrind
+//! does not know. Allocations by a test of the supervisor that counts them. Each is the least of several runs, since a
+//! signal or a lock that somebody looks at can only add. The budget is a file: who needs more has to say so in a change
+//! of it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -15,6 +17,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::contender::{Contender, RUSTBOX, Stage};
 use super::{calls, memory};
+use crate::command;
 use crate::workspace::Workspace;
 
 /// Arguments of `cargo xtask budget`.
@@ -101,7 +104,40 @@ fn measure(workspace: &Workspace, rustbox: &Path, directory: &Path) -> Result<BT
             }
         }
     }
+    note("instructions_before_the_box", instructions(&stage)?);
+    for (name, found) in allocations(workspace)? {
+        note(name, found);
+    }
     Ok(least)
+}
+
+/// Instructions of a dry run, with no environment.
+fn instructions(stage: &Stage) -> Result<u64> {
+    let mut words = stage.run(&stage.nothing);
+    let at = words.iter().position(|word| word == "run").context("a run")?;
+    words.insert(at, "--dry-run".to_owned());
+    let mut callgrind = Command::new("valgrind");
+    callgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).args(&words);
+    let output = callgrind.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).output();
+    let output = output.context("valgrind is needed: apt-get install valgrind")?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let count = text.lines().find_map(|line| line.split_once("Collected :")).map(|(_, count)| count.trim().parse());
+    count.with_context(|| format!("callgrind counted nothing: {text}"))?.context("a count of instructions")
+}
+
+/// What the supervisor's test counts.
+fn allocations(workspace: &Workspace) -> Result<Vec<(&'static str, u64)>> {
+    let mut test = workspace.cargo(["test", "--quiet", "--package", "rustbox-supervisor", "--test", "allocations"]);
+    let text = command::output(test.args(["--", "--nocapture"]))?;
+    let found = |said: &str| -> Result<u64> {
+        let line =
+            text.lines().find_map(|line| line.split_once(said)).with_context(|| format!("no {said:?}: {text}"))?;
+        line.1.trim().parse().with_context(|| format!("a number after {said:?}"))
+    };
+    Ok(vec![
+        ("allocations_of_a_cold_run", found("allocations of a cold run:")?),
+        ("allocations_of_a_warm_run", found("allocations of a warm run:")?),
+    ])
 }
 
 /// Page faults of everything that a run consists of.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -67,6 +67,13 @@ impl Contender {
 }
 
 impl Stage {
+    /// The same for another program, with files of its own.
+    pub(crate) fn with(&self, program: &Path, name: &str) -> Result<Self> {
+        let directory = self.directory.join(name);
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        Ok(Self { directory, rustbox: self.rustbox.clone(), nothing: program.to_owned() })
+    }
+
     /// Words of `rustbox` with places of the benchmark's own.
     pub(crate) fn rustbox(&self) -> Vec<String> {
         let place = |name: &str| self.directory.join(name).display().to_string();
@@ -107,17 +114,23 @@ pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
         let words = oci(stage, runtime)?;
         wanted.push(Contender { name: runtime, words, note: "cgroup limits, seccomp filter off" });
     }
+    wanted.push(Contender { name: "nsjail", words: nsjail(&program), note: "resource limits, no cgroup" });
+    let name = "nsjail-cgroup";
+    wanted.push(Contender { name, words: nsjail_cgroup(&program), note: "the same with its cgroup limits" });
+    wanted.push(Contender { name: "minijail", words: minijail(&program), note: "no limits, no cgroup" });
+    wanted.push(Contender { name: "isolate", words: isolate(&program), note: "init, run and cleanup" });
     Ok(wanted.into_iter().filter(works).collect())
 }
 
 fn works(contender: &Contender) -> bool {
-    let installed =
-        contender.words.first().is_some_and(|program| program.contains('/') || command::is_in_path(program));
+    let program =
+        if contender.name == "isolate" { Some("isolate") } else { contender.words.first().map(String::as_str) };
+    let installed = program.is_some_and(|program| program.contains('/') || command::is_in_path(program));
     if !installed {
         println!("{}: not installed", contender.name);
         return false;
     }
-    match contender.command().output() {
+    match contender.command().stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => true,
         Ok(output) => {
             println!("{}: left out: {}: {}", contender.name, output.status, String::from_utf8_lossy(&output.stderr));
@@ -157,6 +170,41 @@ fn unshare(program: &str) -> Vec<String> {
 fn firejail(program: &str) -> Vec<String> {
     let flags = ["firejail", "--quiet", "--noprofile", "--net=none", "--private-dev", "--private-tmp", "--seccomp"];
     [strings(&flags), strings(&["--caps.drop=all", "--nonewprivs", "--", program])].concat()
+}
+
+fn nsjail(program: &str) -> Vec<String> {
+    let mut words = strings(&["nsjail", "-Mo", "--really_quiet", "--user", "70000", "--group", "70000"]);
+    words.extend(strings(&["--hostname", "rustbox", "--disable_clone_newuser", "-R", "/usr"]));
+    for link in LINKS {
+        words.extend(strings(&["-s", &format!("/usr/{link}:/{link}")]));
+    }
+    words.extend(strings(&["-T", "/tmp", "-T", "/dev/shm", "-T", "/box", "--cwd", "/box"]));
+    words.extend(strings(&["-R", &format!("{program}:/program"), "--", "/program"]));
+    words
+}
+
+fn nsjail_cgroup(program: &str) -> Vec<String> {
+    let mut words = nsjail(program);
+    let limits = strings(&["--cgroup_mem_max", "1073741824", "--cgroup_pids_max", "257"]);
+    let at = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    words.splice(at..at, limits);
+    words
+}
+
+fn minijail(program: &str) -> Vec<String> {
+    let mut words = strings(&["minijail0", "-p", "-v", "-e", "-l", "--uts", "-N", "-n", "-r", "-u", "70000", "-g"]);
+    words.extend(strings(&["70000", "-P", "/var/empty", "-k", "tmpfs,/,tmpfs", "-b", "/usr,/usr"]));
+    words.extend(strings(&["-t", "-b", &format!("{program},/program"), "/program"]));
+    words
+}
+
+fn isolate(program: &str) -> Vec<String> {
+    let dir = Path::new(program).parent().unwrap_or(Path::new("/")).display();
+    let script = format!(
+        "isolate --init >/dev/null && isolate --silent --dir=/bench={dir} --run -- /bench/{}; code=$?; isolate --cleanup; exit $code",
+        Path::new(program).file_name().unwrap_or_default().display()
+    );
+    strings(&["sh", "-c", &script])
 }
 
 /// An OCI bundle with the mounts, namespaces and limits of a box of ours.

@@ -10,6 +10,15 @@ use super::contender::Stage;
 use super::killing::cgroup2;
 use crate::command;
 
+/// Programs that fill a host, compiled.
+#[derive(Debug)]
+pub(crate) struct Fillers {
+    /// Waits for the end of its input.
+    pub(crate) waits: PathBuf,
+    /// Starts others, and waits with them.
+    pub(crate) many: PathBuf,
+}
+
 /// What a host can be full of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crowd {
@@ -41,16 +50,16 @@ pub(crate) struct Full {
 }
 
 impl Full {
-    /// Fills the host. `waits` is a program that waits for the end of its input, `crowd` one that starts others.
-    pub(crate) fn of(crowd: Crowd, stage: &Stage, waits: &Path) -> Result<Self> {
+    /// Fills the host.
+    pub(crate) fn of(crowd: Crowd, stage: &Stage, fillers: &Fillers) -> Result<Self> {
         let mut full = Self::default();
         match crowd {
             Crowd::Nothing => {}
             Crowd::IdleBoxes(count) => {
-                let words = stage.run(waits);
+                let words = stage.run(&fillers.waits);
                 full.start(&words, count)?;
             }
-            Crowd::Processes(count) => full.start(&[waits.display().to_string()], count)?,
+            Crowd::Processes(count) => full.start(&[fillers.many.display().to_string(), count.to_string()], 1)?,
             Crowd::Mounts(count) => full.mount(&stage.directory.join("mounts"), count)?,
             Crowd::Cgroups(count) => full.make_cgroups(count)?,
         }

@@ -6,22 +6,43 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::contender::Stage;
+use super::contender::{Contender, RUSTBOX, Stage};
 
 /// `VmHWM` of each of our processes beside a program that waits, by name, in KiB.
 pub(crate) fn of_rustbox(stage: &Stage, waits: &std::path::Path) -> Result<Vec<(String, u64)>> {
-    let words = stage.run(waits);
-    let mut command = Command::new(words.first().map_or("", String::as_str));
-    command.args(words.get(1..).unwrap_or_default());
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("start rustbox")?;
+    beside(Contender { name: RUSTBOX, words: stage.run(waits), note: "" }.command())
+}
+
+/// The sum of the same for each contender's own processes, in KiB; none of one that could not be looked at.
+pub(crate) fn of_all(contenders: &[Contender], waiting: &[Contender]) -> Vec<Option<u64>> {
+    let one = |contender: &Contender| {
+        let waits = waiting.iter().find(|waits| waits.name == contender.name)?;
+        match beside(waits.command()) {
+            Ok(found) => Some(found.iter().map(|(_, kib)| kib).sum()),
+            Err(error) => {
+                println!("memory of {}: {error:#}", contender.name);
+                None
+            }
+        }
+    };
+    contenders.iter().map(one).collect()
+}
+
+/// Of each process of a sandbox beside its program, which waits.
+fn beside(mut command: Command) -> Result<Vec<(String, u64)>> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start the sandbox")?;
     let mut ready = String::new();
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut ready).context("wait for the program in the box")?;
     }
     let found = tree(child.id()).into_iter().filter_map(peak).collect();
     drop(child.stdin.take());
-    let status = child.wait().context("wait for rustbox")?;
+    let status = child.wait().context("wait for the sandbox")?;
     if ready != "ready\n" || !status.success() {
         bail!("a box with a waiting program: {status}, it said {ready:?}");
     }
@@ -39,5 +60,5 @@ fn peak(pid: u32) -> Option<(String, u64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let kib = field("VmHWM:")?.strip_suffix(" kB")?.trim().parse().ok()?;
-    Some((field("Name:")?.to_owned(), kib)).filter(|(name, _)| name != "program")
+    Some((field("Name:")?.to_owned(), kib)).filter(|(name, _)| name != "program" && name != "waits")
 }

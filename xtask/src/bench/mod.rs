@@ -27,7 +27,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use self::contender::{BARE, Contender, RUSTBOX, Stage};
-use self::crowded::{Crowd, Full};
+use self::crowded::{Crowd, Fillers, Full};
 use self::report::Report;
 use self::stats::Shuffle;
 use crate::payloads;
@@ -73,7 +73,7 @@ const WORKERS: [usize; 3] = [1, 2, 8];
 
 /// The programs that are run, compiled.
 struct Programs {
-    waits: PathBuf,
+    fillers: Fillers,
     crowd: PathBuf,
     killer: PathBuf,
 }
@@ -112,7 +112,8 @@ fn write(directory: &Path, report: &Report, markdown: &str) -> Result<()> {
         ("latency.svg", report.latency_chart()),
         ("stages.svg", report.stages_chart()),
     ];
-    for (name, text) in files {
+    let throughput = (!report.throughput.is_empty()).then(|| ("throughput.svg", report.throughput_chart()));
+    for (name, text) in files.into_iter().chain(throughput) {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
@@ -130,7 +131,10 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
     let nothing = compile(workspace, directory, "nothing")?;
     let stage = Stage { directory: directory.to_owned(), rustbox: rustbox.to_owned(), nothing };
     let programs = Programs {
-        waits: compile(workspace, directory, "waits")?,
+        fillers: Fillers {
+            waits: compile(workspace, directory, "waits")?,
+            many: compile(workspace, directory, "many")?,
+        },
         crowd: compile(workspace, directory, "crowd")?,
         killer: compile(workspace, directory, "killer")?,
     };
@@ -145,7 +149,9 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
         [(rustbox, "rustbox"), (directory, "$DIR")].map(|(path, name)| (path.display().to_string(), name)).into();
     report.samples = rounds::run(&report.contenders, arguments.rounds, &mut shuffle)?;
     report.calls = report.contenders.iter().map(|one| calls::count(one, directory)).collect::<Result<_>>()?;
-    report.memory = memory::of_rustbox(&stage, &programs.waits)?;
+    report.memory = memory::of_rustbox(&stage, &programs.fillers.waits)?;
+    let waiting = contender::all(&stage.with(&programs.fillers.waits, "waiting")?)?;
+    report.peaks = memory::of_all(&report.contenders, &waiting);
     let [spawner, boxloop] = ["spawner", "boxloop"].map(|name| compile(workspace, directory, name));
     report.warm = Some(warm::run(&stage, &spawner?, &boxloop?, arguments.rounds.max(50))?);
     report.steps = stages::breakdown(&stage, arguments.rounds)?;
@@ -188,7 +194,7 @@ fn full_hosts(
         Crowd::Processes(count * 10),
     ];
     for crowd in crowds {
-        let full = Full::of(crowd, stage, &programs.waits)?;
+        let full = Full::of(crowd, stage, &programs.fillers)?;
         let samples = rounds::run(&pair, (arguments.rounds / 3).max(5), shuffle)?;
         drop(full);
         if let [bare, ours] = samples.as_slice() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::calls::Calls;
 use super::chart::{Bar, bars};
 use super::check::{Target, targets};
-use super::contender::{BARE, Contender};
+use super::contender::{BARE, Contender, RUSTBOX, RUSTBOX_NO_V1};
 use super::killing::Kill;
 use super::stages::Step;
 use super::stats::Samples;
@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) places: Vec<(String, &'static str)>,
     pub(crate) samples: Vec<Samples>,
     pub(crate) calls: Vec<Option<Calls>>,
+    /// Peak resident set of all processes of a contender beside its program, in KiB.
+    pub(crate) peaks: Vec<Option<u64>>,
     /// Peak resident set of each of our processes, in KiB.
     pub(crate) memory: Vec<(String, u64)>,
     pub(crate) warm: Option<Warm>,
@@ -49,15 +51,49 @@ impl Report {
         self.samples(BARE).map_or(0.0, |samples| samples.wall(50)).max(f64::MIN_POSITIVE)
     }
 
+    /// How long a run of ours takes in ratio to one of a contender's; none where either was not measured.
+    fn ratio(&self, ours: &str, other: &Samples, percent: usize) -> Option<f64> {
+        let ours = self.samples(ours)?.wall(percent);
+        (other.wall(percent) > 0.0).then(|| ours / other.wall(percent))
+    }
+
+    /// One line for each contender: name, note, and its numbers by the names of their columns.
+    fn lines(&self) -> impl Iterator<Item = (&Contender, Vec<(&'static str, String)>)> {
+        let rows = self.contenders.iter().zip(&self.samples).zip(&self.calls).zip(&self.peaks);
+        rows.map(|(((contender, samples), calls), peak)| {
+            let ms = |value: f64| format!("{value:.3}");
+            let count = |value: Option<usize>| value.map_or(String::new(), |value| value.to_string());
+            let ratio =
+                |ours, percent| self.ratio(ours, samples, percent).map_or(String::new(), |ratio| format!("{ratio:.2}"));
+            let numbers = vec![
+                ("runs", samples.count().to_string()),
+                ("p50_ms", ms(samples.wall(50))),
+                ("p95_ms", ms(samples.wall(95))),
+                ("p99_ms", ms(samples.wall(99))),
+                ("to_bare", format!("{:.2}", samples.wall(50) / self.bare_p50())),
+                ("rustbox_to_it_p50", ratio(RUSTBOX, 50)),
+                ("rustbox_to_it_p95", ratio(RUSTBOX, 95)),
+                ("rustbox_no_v1_to_it_p50", ratio(RUSTBOX_NO_V1, 50)),
+                ("rustbox_no_v1_to_it_p95", ratio(RUSTBOX_NO_V1, 95)),
+                ("cpu_p50_ms", ms(samples.cpu())),
+                ("calls_to_exec", count(calls.map(|calls| calls.to_exec))),
+                ("calls_in_all", count(calls.map(|calls| calls.in_all))),
+                ("peak_kib", peak.map_or(String::new(), |kib| kib.to_string())),
+            ];
+            (contender, numbers)
+        })
+    }
+
     pub(crate) fn csv(&self) -> String {
-        let mut csv = "contender,runs,p50_ms,p95_ms,p99_ms,to_bare,cpu_p50_ms,calls_to_exec,calls_in_all\n".to_owned();
-        for ((contender, samples), calls) in self.contenders.iter().zip(&self.samples).zip(&self.calls) {
-            let [p50, p95, p99] = [50, 95, 99].map(|percent| samples.wall(percent));
-            let (to_bare, cpu) = (p50 / self.bare_p50(), samples.cpu());
-            let calls = calls.map_or(",".to_owned(), |calls| format!("{},{}", calls.to_exec, calls.in_all));
-            let (name, runs) = (contender.name, samples.count());
+        let mut csv = String::new();
+        for (contender, numbers) in self.lines() {
+            if csv.is_empty() {
+                let names: Vec<&str> = numbers.iter().map(|(name, _)| *name).collect();
+                csv = format!("contender,{}\n", names.join(","));
+            }
+            let values: Vec<&str> = numbers.iter().map(|(_, value)| value.as_str()).collect();
             // Writing to a String cannot fail.
-            let _ = writeln!(csv, "{name},{runs},{p50:.3},{p95:.3},{p99:.3},{to_bare:.2},{cpu:.3},{calls}");
+            let _ = writeln!(csv, "{},{}", contender.name, values.join(","));
         }
         csv
     }
@@ -87,19 +123,29 @@ impl Report {
     }
 
     fn latency(&self, text: &mut String) {
-        text.push_str(
-            "| | p50 ms | p95 ms | p99 ms | to bare | CPU ms | calls to exec | calls in all | |\n\
-             |---|---|---|---|---|---|---|---|---|\n",
-        );
-        for ((contender, samples), calls) in self.contenders.iter().zip(&self.samples).zip(&self.calls) {
-            let [p50, p95, p99] = [50, 95, 99].map(|percent| samples.wall(percent));
-            let calls = calls.map_or("| - | -".to_owned(), |calls| format!("| {} | {}", calls.to_exec, calls.in_all));
-            let (name, note, cpu) = (contender.name, contender.note, samples.cpu());
-            let to_bare = p50 / self.bare_p50();
-            let _ = writeln!(
-                text,
-                "| {name} | {p50:.2} | {p95:.2} | {p99:.2} | {to_bare:.1} | {cpu:.2} {calls} | {note} |"
-            );
+        const COLUMNS: [(&str, &str); 12] = [
+            ("p50_ms", "p50 ms"),
+            ("p95_ms", "p95 ms"),
+            ("p99_ms", "p99 ms"),
+            ("to_bare", "to bare"),
+            ("rustbox_to_it_p50", "rustbox to it, p50"),
+            ("rustbox_to_it_p95", "p95"),
+            ("rustbox_no_v1_to_it_p50", "without v1, p50"),
+            ("rustbox_no_v1_to_it_p95", "p95"),
+            ("cpu_p50_ms", "CPU ms"),
+            ("calls_to_exec", "calls to exec"),
+            ("calls_in_all", "calls in all"),
+            ("peak_kib", "peak KiB beside the program"),
+        ];
+        let heads: Vec<&str> = COLUMNS.iter().map(|(_, head)| *head).collect();
+        let _ = writeln!(text, "| | {} | |\n|---|{}", heads.join(" | "), "---|".repeat(COLUMNS.len() + 1));
+        for (contender, numbers) in self.lines() {
+            let value = |(name, _): &(&str, &str)| {
+                let found = numbers.iter().find(|(column, _)| column == name).map(|(_, value)| value.as_str());
+                found.filter(|value| !value.is_empty()).unwrap_or("-").to_owned()
+            };
+            let values: Vec<String> = COLUMNS.iter().map(value).collect();
+            let _ = writeln!(text, "| {} | {} | {} |", contender.name, values.join(" | "), contender.note);
         }
     }
 
@@ -125,7 +171,7 @@ impl Report {
             let _ = writeln!(text, "| {name} | {kib} |");
         }
         if !self.throughput.is_empty() {
-            text.push_str("\n## Runs per second\n\n| | workers | per second |\n|---|---|---|\n");
+            text.push_str("\n## Runs per second\n\n![runs per second](throughput.svg)\n\n| | workers | per second |\n|---|---|---|\n");
         }
         for (name, workers, rate) in &self.throughput {
             let _ = writeln!(text, "| {name} | {workers} | {rate:.0} |");
@@ -157,6 +203,21 @@ impl Report {
         };
         let rows: Vec<Bar> = self.contenders.iter().zip(&self.samples).map(bar).collect();
         bars("One sandboxed run of a program that does nothing: p50, line to p95", "ms", &rows)
+    }
+
+    /// Runs per second with as many workers as there were most.
+    pub(crate) fn throughput_chart(&self) -> String {
+        let most = self.throughput.iter().map(|(_, workers, _)| *workers).max().unwrap_or(0);
+        let rows = self.throughput.iter().filter(|(name, workers, _)| *workers == most && name != BARE);
+        let bar = |name: &str, rate: f64| Bar {
+            name: name.to_owned(),
+            value: rate,
+            upper: None,
+            ours: name.starts_with("rustbox"),
+        };
+        let mut rows: Vec<Bar> = rows.map(|(name, _, rate)| bar(name, *rate)).collect();
+        rows.extend(self.warm.iter().map(|warm| bar("rustbox batch", warm.per_second)));
+        bars(&format!("Runs per second, {most} at once"), "/s", &rows)
     }
 
     pub(crate) fn stages_chart(&self) -> String {
