@@ -38,7 +38,7 @@ enum {
     NOT_IN_BOX = 92,   /* started bare: did nothing */
 };
 
-enum { FUSE_SECONDS = 60, BOX_UID_FIRST = 70000, BOX_UID_LAST = 73999, TARGET_MARK = 600613 };
+enum { FUSE_SECONDS = 60, BOX_UID_FIRST = 70000, BOX_UID_LAST = 70999, TARGET_MARK = 600613 };
 
 static const char *attack_name;
 static int attack_escapes;

@@ -19,8 +19,8 @@ use crate::lock;
 
 /// First uid of the range. 60001-60513 belong to systemd-homed, 65534 to nobody.
 pub const FIRST_UID: u32 = 70_000;
-/// Number of uids in the range: one for each box that is alive, with room for a free one to be found at once.
-pub const UIDS: u32 = 4000;
+/// Number of uids in the range.
+pub const UIDS: u32 = 1000;
 
 /// Longest content of a lease: a box id and a boot id.
 const LEASE_BYTES: usize = 256;
