@@ -56,7 +56,10 @@ impl Full {
         match crowd {
             Crowd::Nothing => {}
             Crowd::IdleBoxes(count) => {
-                let words = stage.run(&fillers.waits);
+                // With leases of their own: there are no more uids than a thousand on a host.
+                let leases = stage.directory.join("leases").display().to_string();
+                let mut words = stage.run(&fillers.waits);
+                words.splice(1..1, ["--runtime-dir".to_owned(), leases]);
                 full.start(&words, count)?;
             }
             Crowd::Processes(count) => full.start(&[fillers.many.display().to_string(), count.to_string()], 1)?,
