@@ -210,3 +210,35 @@ fn with_state_that_others_could_have_made() {
         assert!(residue("hostile-state", &state).is_empty(), "{:?}", residue("hostile-state", &state));
     }
 }
+
+/// Mounts of the host in which a start must not take noticeably longer: what is read of them is bounded.
+const MOUNTS: usize = 5000;
+
+#[test]
+fn with_thousands_of_mounts_on_the_host() {
+    let lab = Lab::open("mounts");
+    let place = lab.path().join("mounts");
+    std::fs::create_dir(&place).expect("a directory");
+    // Each bind of the place into itself doubles what is there; in a mount namespace that ends with the command.
+    let text = format!(
+        "mount -t tmpfs none {0} && for i in 1 2 3 4 5 6 7 8 9 10 11 12 13; do \
+         mkdir {0}/$i && mount --rbind {0} {0}/$i || exit 99; done; wc -l < /proc/self/mountinfo >&2; exec \"$@\"",
+        place.display()
+    );
+    let wrapper = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", &text, "sh"];
+    let count = |text: &str| text.lines().next().and_then(|line| line.trim().parse::<usize>().ok());
+    let command = lab.a_box().argv(["/bin/sh", "-c", "wc -l < /proc/self/mountinfo"]).wrapped(wrapper);
+    let ended = command.finish();
+    ended.assert_contained().assert_verdict("OK", "normal_exit", 0);
+    assert!(count(&ended.stderr).is_some_and(|mounts| mounts > MOUNTS), "{ended}");
+    assert!(count(&ended.stdout).is_some_and(|mounts| mounts < 100), "the box sees the host's mounts: {ended}");
+    let report = ended.report();
+    let setup = ended.elapsed.saturating_sub(std::time::Duration::from_nanos(report.wall_ns.expect("measured")));
+    eprintln!("a start among {:?} mounts takes {setup:?}, the mounting included", count(&ended.stderr));
+    works(&started_through(&lab, &wrapper));
+    // The whole-host view is bounded, too.
+    let mut audit = Command::new(wrapper[0]);
+    audit.args(&wrapper[1..]).arg(rustbox_tests::rustbox()).arg("--state-dir").arg(lab.state_dir()).arg("audit");
+    let output = audit.stdin(Stdio::null()).output().expect("an audit");
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+}

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, OFlags, openat};
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{Directory, wait_for_lock};
+use crate::directory::{ANOTHER_NAME, Directory, wait_for_lock};
 use crate::error::Error;
 use crate::event::Count;
 use crate::families::{is_known, series_of};
@@ -207,8 +207,10 @@ impl Counters {
         let mut file = File::from(fd);
         let failed = |source| Error::Write { path: self.path(), source };
         let found = file.metadata().map_err(failed)?;
-        if found.nlink() == 0 {
-            return Ok(false);
+        match found.nlink() {
+            0 => return Ok(false),
+            1 => {}
+            _ => return Err(failed(std::io::Error::other(ANOTHER_NAME))),
         }
         let mut last = [b'\n'];
         if let Some(offset) = found.len().checked_sub(1) {

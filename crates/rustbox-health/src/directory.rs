@@ -21,6 +21,9 @@ const LOCK_LIMIT: Duration = Duration::from_secs(30);
 /// How often a lock that is held is tried again.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
+/// Why nothing is appended to a file: what is written into it would be in somebody else's as well.
+pub(crate) const ANOTHER_NAME: &str = "the file has another name elsewhere";
+
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The directory, opened and checked.

@@ -5,12 +5,13 @@
 //! a file of several objects as it is.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::Directory;
+use crate::directory::{ANOTHER_NAME, Directory};
 use crate::error::Error;
 use crate::moment::Moment;
 use crate::seal::{seal, unseal};
@@ -121,6 +122,9 @@ pub(crate) fn append(directory: &Directory, entries: &[Entry]) -> Result<(), Err
     let fd = opened.map_err(|errno: Errno| Error::Open { path: path.clone(), source: errno.into() })?;
     let failed = |source| Error::Write { path: path.clone(), source };
     let mut file = std::fs::File::from(fd);
+    if file.metadata().map_err(failed)?.nlink() > 1 {
+        return Err(failed(std::io::Error::other(ANOTHER_NAME)));
+    }
     let mut text = String::new();
     if !ends_with_newline(&file).map_err(failed)? {
         text.push('\n');
