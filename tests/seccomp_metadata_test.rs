@@ -1,8 +1,10 @@
 //! What the report and the kernel say about the system call filter, and that the filter is what denies.
 //! QS02: a failure is attributed to the filter where it is the filter's, and to nothing else.
 
+use std::collections::BTreeSet;
+
 use rustbox_core::KillReason;
-use rustbox_tests::{EndedBox, Lab};
+use rustbox_tests::{EndedBox, Lab, skip_unless};
 
 /// Payload, the call that the filter stops first, and its errno under `--seccomp errno`.
 const DENIED: &[(&str, &str, &str)] = &[
@@ -68,4 +70,34 @@ fn ordinary_programs_run_under_kill_as_well() {
     let text = "ls / >/dev/null; (sleep 0.01 & wait); cat /proc/self/status >/dev/null; date >/dev/null; exit 5";
     let ended = lab.a_box().argv(["/bin/sh", "-c", text]).flags(["--seccomp", "kill"]).finish();
     ended.assert_contained().assert_verdict("RE", "re_nonzero_exit", 5);
+}
+
+/// Names in the array of a C source: `SYS_` and what follows.
+fn listed_in_c(source: &str, array: &str) -> BTreeSet<String> {
+    let body = source.split(&format!("{array}[] = {{")).nth(1).and_then(|rest| rest.split("};").next());
+    let words = body.unwrap_or_default().split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter_map(|word| word.strip_prefix("SYS_")).map(str::to_owned).collect()
+}
+
+/// Calls that the published policy denies with this errno, whatever their arguments.
+fn always_denied(page: &str, errno: &str) -> BTreeSet<String> {
+    let rows = page.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let rows = rows.filter(|row| row.len() > 3 && row[2] == "always" && row[3] == format!("`{errno}`"));
+    rows.flat_map(|row| row[1].split(", ").map(|call| call.trim_matches('`').to_owned()).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn the_walk_over_all_calls_knows_the_published_policy() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let there = |path: &str| std::fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"));
+    let sources = there("adversarial/contain_syscall_walk.c").and_then(|walk| Ok((walk, there("../docs/seccomp.md")?)));
+    if !skip_unless("payload_sources", sources.as_ref().map(|_| ()).map_err(Clone::clone)) {
+        return;
+    }
+    let (walk, page) = sources.expect("both");
+    for (array, errno) in [("denied_eperm", "EPERM"), ("denied_enosys", "ENOSYS")] {
+        let (listed, denied) = (listed_in_c(&walk, array), always_denied(&page, errno));
+        assert!(listed.len() > 20, "{listed:?}");
+        assert_eq!(listed, denied, "{array}");
+    }
 }
