@@ -153,9 +153,25 @@ fn run_in_guest(
     println!("== the proof on cgroup v2 alone, in a virtual machine ({kernel:?})");
     let path = out.join(format!("{name}.json"));
     forget(&path)?;
-    let told = vm::prove(workspace, built.programs.clone(), further(arguments), kernel)?;
+    // On an emulated CPU the parts take the best part of an hour: that is for the night.
+    let parts: &[Executable] = if arguments.full { &built.tests } else { &[] };
+    let planted = built.planted.clone().filter(|_| arguments.full);
+    let proved = vm::prove(workspace, built.programs.clone(), parts, planted, further(arguments), kernel);
+    let told = proved.unwrap_or_else(|error| {
+        println!("not proved there: {error:#}");
+        not_proved(name, &format!("{error:#}"))
+    });
     std::fs::write(&path, told).with_context(|| format!("write {}", path.display()))?;
     Ok(path)
+}
+
+/// The run of a guest that told none: one thing was planned, and it is missing, so that nothing is proved.
+fn not_proved(name: &str, why: &str) -> String {
+    let run = serde_json::json!({
+        "shape": name, "target": "rustbox", "kernel": "", "cpus": 0, "binary_sha256": "", "started_at": "", "seconds": 0.0,
+        "planned": 1, "attacks": [], "parts": [], "missing": [why], "host": { "compared": {}, "differences": [] },
+    });
+    run.to_string()
 }
 
 /// A result of an earlier run would be taken for this one's.

@@ -71,8 +71,7 @@ pub(super) fn write(directory: &Path, job: &Job, rustbox: &Path, attacks: &[Path
     }
     archive.add("guest/environment", Node::Text(environment().into_bytes()));
     archive.add("guest/job", Node::Text(script(job, &marker).into_bytes()));
-    let planted = if let Job::Tests { planted, .. } = job { planted.as_ref() } else { None };
-    if let Job::Tests { programs, .. } | Job::Proof { programs, .. } = job {
+    if let Job::Tests { programs, planted } | Job::Proof { programs, planted, .. } = job {
         let mut add = |guest: &str, host: &Path| -> Result<()> {
             archive.add(guest, Node::Copy(stripped(directory, host, guest)?));
             Ok(())
@@ -162,7 +161,7 @@ fn quoted(word: &str) -> String {
 }
 
 /// Where cargo would have put it: tests look for their package's binaries in the directory above their own.
-fn guest_path(program: &Executable) -> String {
+pub(super) fn guest_path(program: &Executable) -> String {
     // A test's file carries a hash, so that two packages may have tests of one name.
     let file = program.path.file_name().unwrap_or_default().to_string_lossy();
     match program.role {

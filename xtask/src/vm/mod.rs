@@ -31,6 +31,9 @@ const DEFAULT_TIMEOUT_SECONDS: u64 = 900;
 /// For the whole battery, on an emulated CPU that others may be using too.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(1800);
 
+/// The same with the parts: sweeps, races and models.
+const PARTS_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+
 /// Arguments of `cargo xtask vm`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -59,8 +62,10 @@ enum Job {
     Command(Vec<String>),
     /// Make the attacks of the proof, and print the result behind a word.
     Proof {
-        /// The program that makes them, and the pen.
+        /// The program that makes them, the pen, and the parts.
         programs: Vec<Executable>,
+        /// For the parts, whose planted bugs must be noticed.
+        planted: Option<PathBuf>,
         /// Further arguments.
         arguments: Vec<String>,
     },
@@ -76,15 +81,28 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Ok(ExitCode::from(end.code))
 }
 
-/// Makes the attacks of the proof in the guest; returns what `containment-proof run` wrote there.
+/// Makes the attacks of the proof in the guest, and runs those of the parts that make sense there; returns what
+/// `containment-proof run` wrote there.
 pub(crate) fn prove(
     workspace: &Workspace,
-    programs: Vec<Executable>,
-    arguments: Vec<String>,
+    mut programs: Vec<Executable>,
+    parts: &[Executable],
+    planted: Option<PathBuf>,
+    mut arguments: Vec<String>,
     kernel: kernel::Choice,
 ) -> Result<String> {
-    let job = Job::Proof { programs, arguments };
-    let end = run_job(workspace, &job, PROOF_TIMEOUT, kernel)?;
+    let limit = if parts.is_empty() { PROOF_TIMEOUT } else { PARTS_TIMEOUT };
+    for part in parts {
+        match why_left_out(&part.name) {
+            Some(why) => println!("left out in the guest: {}: {why}", part.name),
+            None => {
+                arguments.extend(["--program".to_owned(), format!("{}=/{}", part.name, image::guest_path(part))]);
+                programs.push(part.clone());
+            }
+        }
+    }
+    let job = Job::Proof { programs, planted, arguments };
+    let end = run_job(workspace, &job, limit, kernel)?;
     if end.told.is_empty() {
         bail!("the guest told no result, and its job exited with {}", end.code);
     }
@@ -143,6 +161,10 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("threads", "its writable binds are id-mapped, which the guest's file system cannot be on Linux 6.1"),
 ];
 
+fn why_left_out(test: &str) -> Option<&'static str> {
+    LEFT_OUT.iter().find(|(name, _)| *name == test).map(|(_, why)| *why)
+}
+
 /// Packages whose tests run in the guest: those that ask the kernel, and not only themselves.
 const TESTED: [&str; 4] = ["rustbox-tests", "rustbox-cgroup", "rustbox-ns", "rustbox-supervisor"];
 
@@ -154,7 +176,7 @@ fn tests(workspace: &Workspace, names: &[String]) -> Result<Job> {
         bail!("no test program is called {unknown}");
     }
     let chosen = |program: &Executable| match names {
-        [] => !LEFT_OUT.iter().any(|(name, _)| program.name == *name),
+        [] => why_left_out(&program.name).is_none(),
         names => names.iter().any(|name| is_test(program, name)),
     };
     built.retain(|program| program.role == Role::Binary || chosen(program));
