@@ -122,11 +122,12 @@ impl<'lab> Scene<'lab, '_> {
             Act::Recover => {
                 let output = self.lab.call(["health", "--recover"]);
                 // It looks at the whole host, where others may have left something.
-                let told = String::from_utf8_lossy(&output.stderr).contains(&self.box_id);
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let told = said.lines().any(|line| !line.contains(": done: ") && line.contains(&self.box_id));
                 match output.status.code() {
                     Some(0) => {}
                     // For that it takes the worker out, which is ours.
-                    Some(1) if !told => {
+                    Some(1 | 2) if !told => {
                         self.call(&["health", "--unquarantine", "--reason", "somebody else's", "--force"])?;
                     }
                     _ => return Err(format!("{output:?}")),
