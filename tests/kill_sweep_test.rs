@@ -343,6 +343,10 @@ fn some_of_each(calls: &[Recorded]) -> Vec<&Recorded> {
     calls.iter().filter(is_chosen).collect()
 }
 
+fn bears(call: &Recorded) -> bool {
+    call.boundary.call == Call::named("clone3") && call.boundary.nth == 2
+}
+
 /// One of a pair is killed at a few moments, or at all; the other at every call, or at some, that it makes then.
 fn sweep_pair(name: &str, claim: &str, (first, second): (Role, Role)) {
     if !pairs_can_be_made(name, claim) {
@@ -356,16 +360,26 @@ fn sweep_pair(name: &str, claim: &str, (first, second): (Role, Role)) {
     let sweep = Sweep::begin(name, claim, &["S12", "QR03"]);
     let calls = calls_of(&lab, first);
     let moments = match first {
-        _ if full() => calls.iter().map(|call| call.boundary).collect(),
-        Role::Supervisor => stages(&calls),
+        Role::Init if full() => calls.iter().map(|call| call.boundary).collect(),
+        // An init that is just born: a later one dies of it at once.
+        Role::Supervisor => calls.iter().skip_while(|call| !bears(call)).skip(1).take(1).map(|c| c.boundary).collect(),
         Role::Init => moments_of_init(&calls),
-        Role::Keeper | Role::Child => vec![calls[calls.len() - 1].boundary],
+        Role::Keeper | Role::Child => calls
+            .iter()
+            .filter(|call| call.boundary.call.name().ends_with("poll"))
+            .take(1)
+            .map(|c| c.boundary)
+            .collect(),
     };
     for moment in moments {
         let dies = (moment, Fault::Kill);
         // A keeper is soon dismissed: it is held at a call from before, until the other one is dead.
-        let kept = second == Role::Keeper;
-        let others = if kept { calls_of(&lab, second) } else { calls_after(&lab, dies, first, second) };
+        let kept = second != Role::Supervisor;
+        let mut others = if kept { calls_of(&lab, second) } else { calls_after(&lab, dies, first, second) };
+        if first == Role::Supervisor {
+            // Its init goes no farther than to the wait for GO.
+            others.truncate(others.iter().position(|c| c.boundary.call == Call::named("sendmsg")).unwrap_or(0));
+        }
         let chosen = if full() { others.iter().collect() } else { some_of_each(&others) };
         sweep.each(&chosen, |call| {
             trial(&lab, &sweep, &baseline, &[dies, (call.boundary, Fault::Kill)], Allowed::Nothing);
