@@ -271,8 +271,9 @@ impl<'lab> Scene<'lab, '_> {
         match (said.end, report) {
             (End::Exited(code), Some(report)) => {
                 let contained = report.containment.verdict == ContainmentVerdict::Contained;
-                let is_true =
-                    contained && report.containment.survivors == Some(0) && code == i32::from(report.exit_code);
+                let is_true = contained
+                    && report.containment.survivors.is_none_or(|left| left == 0)
+                    && code == i32::from(report.exit_code);
                 if is_true && may(Supervisor::Reported) { Ok(()) } else { Err(format!("{code}: {report:?}")) }
             }
             (End::Exited(code), None) if code != 0 && may_be_refused => Ok(()),

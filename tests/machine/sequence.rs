@@ -27,18 +27,22 @@ impl Strategy for Sequences {
             world = world.after(act);
             acts.push(act);
         }
-        Ok(Sequence { without: acts.len(), acts, before: None })
+        Ok(Sequence { without: acts.len(), width: WIDEST, acts, before: None })
     }
 }
 
-/// A sequence that is shortened by one action at a time, the last one first.
+/// So many neighbours are taken out at once at first: a run and its end belong together.
+const WIDEST: usize = 2;
+
+/// A sequence that is shortened by two actions at a time, then by one, the last ones first.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     acts: Vec<Act>,
-    /// What it was before the last action was taken out.
+    /// What it was before the last actions were taken out.
     before: Option<Vec<Act>>,
     /// Whoever stands before this was not tried yet.
     without: usize,
+    width: usize,
 }
 
 impl ValueTree for Sequence {
@@ -49,23 +53,39 @@ impl ValueTree for Sequence {
     }
 
     fn simplify(&mut self) -> bool {
-        while self.without > 0 {
-            self.without -= 1;
-            let mut shorter = self.acts.clone();
-            shorter.remove(self.without);
-            if !shorter.is_empty() && can_be_done(&shorter) {
-                self.before = Some(std::mem::replace(&mut self.acts, shorter));
-                return true;
-            }
+        // The last attempt made it shorter, so that what was needed may not be any more.
+        if self.before.take().is_some() {
+            (self.without, self.width) = (self.acts.len(), WIDEST);
         }
-        false
+        self.attempt()
     }
 
-    /// That one is needed: it comes back, and the next one is tried.
+    /// Those are needed: they come back, and the next ones are tried.
     fn complicate(&mut self) -> bool {
         let Some(before) = self.before.take() else { return false };
         self.acts = before;
-        self.simplify()
+        self.attempt()
+    }
+}
+
+impl Sequence {
+    fn attempt(&mut self) -> bool {
+        loop {
+            while self.without > 0 {
+                self.without -= 1;
+                let end = (self.without + self.width).min(self.acts.len());
+                let mut shorter = self.acts.clone();
+                shorter.drain(self.without..end);
+                if !shorter.is_empty() && can_be_done(&shorter) {
+                    self.before = Some(std::mem::replace(&mut self.acts, shorter));
+                    return true;
+                }
+            }
+            if self.width == 1 {
+                return false;
+            }
+            (self.without, self.width) = (self.acts.len(), self.width - 1);
+        }
     }
 }
 
