@@ -379,6 +379,10 @@ impl<'lab> RunningBox<'lab> {
             .filter(|t| t.contains(RUN_SCHEMA))
             .map(|t| serde_json::from_str(&t).unwrap_or_else(|e| panic!("the report does not parse: {e}: {t}")));
         let (stdout, stderr) = (read_lossy(&self.stdout), read_lossy(&self.stderr));
+        // The kernel charges what is cached of a file to the cgroup of who wrote it, and keeps that as long as the cache.
+        for path in [&self.stdout, &self.stderr] {
+            let _absent = std::fs::remove_file(path);
+        }
         EndedBox { box_id: self.box_id.clone(), status, elapsed, stdout, stderr, report, left }
     }
 }
