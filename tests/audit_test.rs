@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustbox_core::{ProcessKey, Record};
-use rustbox_tests::{Canary, Lab, SeenProcess, build_planted, how_often, in_ci, residue, rustbox, skip_unless};
+use rustbox_tests::{
+    Canary, Lab, SeenProcess, build_planted, forged_record, how_often, in_ci, residue, rustbox, skip_unless,
+};
 use serde_json::Value;
 
 /// Each of these is about the whole host.
@@ -34,21 +36,12 @@ fn kinds(report: &Value) -> Vec<&str> {
 fn record_ghost(lab: &Lab, init: ProcessKey, supervisor: ProcessKey) -> String {
     let box_id = format!("{}-ghost", lab.prefix());
     let record = Record {
-        schema: Record::SCHEMA.to_owned(),
-        box_id: box_id.parse().expect("an id"),
         pid: supervisor.pid,
         starttime_ticks: supervisor.starttime_ticks,
-        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id").trim().to_owned(),
-        timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
-        uid: LEASED_UID,
-        cgroups: Vec::new(),
-        supervisor_pid_namespace: None,
         init: Some(init),
         pid_namespace: Some(4_026_000_001),
         audit_session: Some(4_000_000_001),
-        argv: Vec::new(),
-        memory_max_bytes: 0,
-        pids_max: 0,
+        ..forged_record(&box_id, LEASED_UID)
     };
     let directory = lab.state_dir().join("boxes").join(&box_id);
     std::fs::create_dir_all(&directory).expect("a directory");

@@ -42,15 +42,15 @@ fn nothing_is_made_where_a_link_leads_that_was_a_directory_a_moment_ago() {
     fs::write(own.join("mine"), "MINE\n").expect("a file");
     fs::write(canaries.join("inner/file"), "CANARY\n").expect("a canary");
     let before = (tree(&canaries), fs::metadata(&canaries).expect("look").mtime_nsec());
-    let bind = format!("{}:/work", place.display());
-    let over = format!("{}:/work/swapped/inner", own.display());
+    let bind = format!("{}:/place", place.display());
+    let over = format!("{}:/place/swapped/inner", own.display());
     let leads = canaries.display().to_string();
-    let attacker = lab.a_box().attack("contain_mount_swap", &["/work", &leads, "stay"]).flags(["--bind", &bind]);
+    let attacker = lab.a_box().attack("contain_mount_swap", &["/place", &leads, "stay"]).flags(["--bind", &bind]);
     let mut attacker = attacker.stdin(Stdio::piped()).start();
     attacker.await_output("armed:");
     let (mut made, mut refused) = (0, 0);
     for _ in 0..how_often("RUSTBOX_SWAPS", 200) {
-        let victim = lab.a_box().argv(["/bin/cat", "/work/swapped/inner/mine"]).flags(["--quiet"]);
+        let victim = lab.a_box().argv(["/bin/cat", "/place/swapped/inner/mine"]).flags(["--quiet"]);
         let ended = victim.flags(["--ro-bind", &bind, "--ro-bind", &over]).finish();
         assert!(ended.left().is_empty(), "{ended}");
         ended.assert_contained();

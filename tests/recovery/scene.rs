@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use rustbox_core::{ProcessKey, Record};
-use rustbox_tests::{Canary, Drive, Lab, residue, rustbox, wait_clean};
+use rustbox_tests::{Canary, Drive, Lab, forged_record, residue, rustbox, wait_clean};
 use serde_json::Value;
 
 /// How often the second command is tried while somebody else's box is in its way.
@@ -52,26 +52,10 @@ impl Scene {
             groups.push(group.display().to_string());
         }
         assert!(!groups.is_empty(), "no cgroup could be made");
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot id");
         let strangers = [1, self.stranger.pid(), std::process::id(), 0];
         let pid = strangers[number % strangers.len()];
-        let record = Record {
-            schema: Record::SCHEMA.to_owned(),
-            box_id: whole.parse().expect("a box id"),
-            pid,
-            starttime_ticks: 0,
-            boot_id: boot_id.trim().to_owned(),
-            timestamp: "2026-01-01T00:00:00Z".to_owned(),
-            uid: UID,
-            cgroups: groups,
-            supervisor_pid_namespace: None,
-            init: Some(ProcessKey { pid: self.stranger.pid(), starttime_ticks: 0 }),
-            pid_namespace: None,
-            audit_session: None,
-            argv: vec!["/bin/cat".to_owned()],
-            memory_max_bytes: 1 << 20,
-            pids_max: 1,
-        };
+        let init = Some(ProcessKey { pid: self.stranger.pid(), starttime_ticks: 0 });
+        let record = Record { pid, cgroups: groups, init, ..forged_record(whole, UID) };
         let text = serde_json::to_string(&record).expect("a record");
         let boxes = self.directory.join("state/boxes");
         for (id, text) in [(whole, text.as_str()), (torn, "{\"pid\": -1, torn")] {
@@ -79,7 +63,7 @@ impl Scene {
             std::fs::write(boxes.join(id).join("lock"), text).expect("a record");
         }
         std::fs::write(boxes.join(whole).join("marks"), text).expect("marks");
-        let lease = format!("{whole} {}", boot_id);
+        let lease = format!("{whole} {}\n", record.boot_id);
         std::fs::write(self.directory.join("runtime/uids").join(UID.to_string()), lease).expect("a lease");
     }
 

@@ -18,6 +18,32 @@ use crate::residue::{BOUND, wait_clean};
 /// In a runtime directory of its own, so it is nobody else's.
 const UID: u32 = 70_998;
 
+/// A record of this boot that names no process and no cgroup: what it lies about is for the test to fill in.
+///
+/// # Panics
+/// When that is no box id, or the host does not tell its boot id.
+#[must_use]
+pub fn forged_record(box_id: &str, uid: u32) -> Record {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot id");
+    Record {
+        schema: Record::SCHEMA.to_owned(),
+        box_id: box_id.parse().expect("a box id"),
+        pid: 0,
+        starttime_ticks: 0,
+        boot_id: boot_id.trim().to_owned(),
+        timestamp: "2026-01-01T00:00:00Z".to_owned(),
+        uid,
+        cgroups: Vec::new(),
+        supervisor_pid_namespace: None,
+        init: None,
+        pid_namespace: None,
+        audit_session: None,
+        argv: vec!["/bin/cat".to_owned()],
+        memory_max_bytes: 1 << 20,
+        pids_max: 1,
+    }
+}
+
 /// A worker of its own, with one dead box: a record that names strangers, marks, a lease, a frozen cgroup with a living
 /// process in every hierarchy that takes one, and a directory below it.
 #[derive(Debug)]
@@ -68,32 +94,21 @@ impl DeadBox {
     }
 
     fn write_records(&self, number: usize, cgroups: Vec<String>) {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot id");
         let strangers = [self.stranger.pid(), 1, std::process::id(), 0];
         let record = Record {
-            schema: Record::SCHEMA.to_owned(),
-            box_id: self.box_id.parse().expect("a box id"),
             pid: strangers[number % strangers.len()],
-            starttime_ticks: 0,
-            boot_id: boot_id.trim().to_owned(),
-            timestamp: "2026-01-01T00:00:00Z".to_owned(),
-            uid: UID,
             cgroups,
-            supervisor_pid_namespace: None,
             init: Some(ProcessKey { pid: self.stranger.pid(), starttime_ticks: 0 }),
-            pid_namespace: None,
-            audit_session: None,
-            argv: vec!["/bin/cat".to_owned()],
-            memory_max_bytes: 1 << 20,
-            pids_max: 1,
+            ..forged_record(&self.box_id, UID)
         };
         let text = serde_json::to_string(&record).expect("a record");
+        let lease = format!("{} {}\n", self.box_id, record.boot_id);
         let place = self.state_dir().join("boxes").join(&self.box_id);
         fs::create_dir(&place).expect("a box's directory");
         for name in ["lock", "marks"] {
             fs::write(place.join(name), &text).expect("a record");
         }
-        fs::write(self.lease(), format!("{} {boot_id}", self.box_id)).expect("a lease");
+        fs::write(self.lease(), lease).expect("a lease");
     }
 
     /// Its name.

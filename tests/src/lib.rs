@@ -42,7 +42,7 @@ mod wreck;
 pub use attacks::{attack_that_stays, attack_that_tells};
 pub use binary::{build_planted, rustbox};
 pub use canary::Canary;
-pub use dead_box::DeadBox;
+pub use dead_box::{DeadBox, forged_record};
 pub use driver::{Boundary, Call, Drive, Driven, End, Fault, How, Recorded, Role};
 pub use ended::EndedBox;
 pub use errors::{errors_of, is_security_relevant};

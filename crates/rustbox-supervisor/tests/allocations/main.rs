@@ -1,9 +1,8 @@
 //! How often a run allocates: counts for `cargo xtask budget`, which holds them to its budget.
 #![expect(clippy::unwrap_used, reason = "a test panics where it is wrong; the counts are read from it")]
-#![expect(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod sys;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,50 +10,15 @@ use std::sync::Arc;
 use rustbox_core::{RunPlan, RunSpec, Status};
 use rustbox_supervisor::{Files, Host, Places, Pool, RunIo, run};
 
-/// The system's allocator, with a count for each thread.
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that ends has no count any more.
-    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call is passed on unchanged, and counting does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from the same allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the pointer came from the same allocator.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Runs of which the least counts: the first ones open what stays open.
 const RUNS: usize = 5;
 
 /// Allocations of this thread during `what`, the least of several.
 fn least(mut what: impl FnMut()) -> u64 {
     let one = |_| {
-        let before = COUNT.get();
+        let before = sys::count();
         what();
-        COUNT.get() - before
+        sys::count() - before
     };
     (0..RUNS).map(one).min().unwrap()
 }
