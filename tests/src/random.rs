@@ -18,6 +18,12 @@ impl Random {
         Self(seed.max(1))
     }
 
+    /// Another generator, for another thread. Its state is no state that this one comes to next.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self(self.draw().wrapping_mul(0x9E37_79B9_7F4A_7C15).max(1))
+    }
+
     /// The next number.
     pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
