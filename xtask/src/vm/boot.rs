@@ -50,7 +50,7 @@ pub(super) fn run(kernel: &Kernel, image: &Image, limit: Duration) -> Result<End
 
 fn qemu(kernel: &Kernel, image: &Image) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", kernel.cpus, "-m", "2G", "-nic", "none"]);
+    qemu.args(["-accel", "tcg", "-cpu", kernel.cpu, "-smp", "2", "-m", "2G", "-nic", "none"]);
     qemu.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&image.path);
     // A panic restarts at once, which -no-reboot turns into the end. Of the kernel's messages only the last words are

@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// End the machine after so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT_SECONDS)]
     timeout: u64,
+    /// Which of Debian's kernels to boot.
+    #[arg(long, value_enum, default_value_t = kernel::Choice::Stable)]
+    kernel: kernel::Choice,
     /// A command to run in the guest instead of the tests.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -77,7 +80,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         [] => tests(workspace, &arguments.tests)?,
         command => Job::Command(command.to_vec()),
     };
-    let end = run_job(workspace, &job, Duration::from_secs(arguments.timeout), kernel::Choice::Stable)?;
+    let end = run_job(workspace, &job, Duration::from_secs(arguments.timeout), arguments.kernel)?;
     Ok(ExitCode::from(end.code))
 }
 
