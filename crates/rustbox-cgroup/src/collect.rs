@@ -57,12 +57,14 @@ impl Hierarchies {
     /// Does not lock. One `open` per hierarchy.
     ///
     /// # Errors
-    /// When a directory is there and cannot be opened.
+    /// When a root cannot be opened, and when a directory is there and cannot be opened.
     pub fn open_existing(&self, id: &BoxId) -> Result<Option<BoxCgroup>, Error> {
         let name = id.cgroup_name();
         let mut dirs = Vec::new();
         for index in self.layout.all() {
             let Some(root) = self.layout.roots.get(index) else { continue };
+            // A root that is not there says nothing about the box: only its directory may be missing.
+            root.dir()?;
             match open_dir(root, index, &name, root.path.join(&name)) {
                 Ok(dir) => dirs.push(dir),
                 Err(error) if error.is_gone() => {}

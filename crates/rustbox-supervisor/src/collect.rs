@@ -198,8 +198,10 @@ pub(crate) fn collect_locked(host: &Host, id: &BoxId, stale: Option<BoxLock>) ->
         {
             let _whoever = pidfd_send_signal(pidfd, Signal::KILL);
         }
-        if let Some(uid) = stale.record().map(|record| record.uid) {
-            lease::end_of(host, uid, id)?;
+        // The record goes next, and with it the only word of the lease.
+        match stale.record() {
+            Some(record) => lease::end_of(host, record.uid, id)?,
+            None => lease::end_unrecorded(host, id)?,
         }
         stale.remove(host)?;
         actions.push("removed its record, and gave its uid back".to_owned());

@@ -119,17 +119,18 @@ pub(crate) fn end_of(host: &Host, uid: u32, id: &BoxId) -> Result<(), Error> {
     }
 }
 
+/// The same for a dead box whose record cannot be read, which may have any of them.
+pub(crate) fn end_unrecorded(host: &Host, id: &BoxId) -> Result<(), Error> {
+    uids(host)?.into_iter().try_for_each(|uid| end_of(host, uid, id))
+}
+
 /// Ends the leases that nobody ends any more: their holders are dead, no box of that name is left, and no process
 /// has the uid. Returns the uids.
 ///
 /// A supervisor that is killed together with its keeper before its record has its name leaves one.
 pub(crate) fn reclaim(host: &Host) -> Result<Vec<u32>, Error> {
-    let failed = |errno: Errno| Error::Open { path: host.uids_path(), source: errno.into() };
     let mut reclaimed = Vec::new();
-    for entry in Dir::read_from(host.uids()).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let uid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
-        let Some(uid) = uid.filter(|uid| (FIRST_UID..FIRST_UID + UIDS).contains(uid)) else { continue };
+    for uid in uids(host)? {
         let Some(file) = try_lock(host, uid)? else { continue };
         let is_left = match read(&file, host, uid)? {
             Content::Free => continue,
@@ -145,6 +146,18 @@ pub(crate) fn reclaim(host: &Host) -> Result<Vec<u32>, Error> {
         }
     }
     Ok(reclaimed)
+}
+
+/// The uids that have a file.
+fn uids(host: &Host) -> Result<Vec<u32>, Error> {
+    let failed = |errno: Errno| Error::Open { path: host.uids_path(), source: errno.into() };
+    let mut uids = Vec::new();
+    for entry in Dir::read_from(host.uids()).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let uid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+        uids.extend(uid.filter(|uid| (FIRST_UID..FIRST_UID + UIDS).contains(uid)));
+    }
+    Ok(uids)
 }
 
 /// Whether any process has this uid, or could not be asked.
