@@ -1,12 +1,14 @@
-//! `rustbox cleanup` and `rustbox health --recover` when their system calls fail, lie, or are their last.
+//! `rustbox cleanup` and `rustbox health --recover` when their system calls fail, lie, are late, or are their last.
 //!
 //! Whatever happens to the first call: it says "nothing is left" only when nothing is, it signals nobody whom only the
-//! record names, and the same command again finishes. The kills of a recovery are `recovery_kill_test`'s.
+//! record names, and the same command again finishes. One that is only late finishes by itself. The kills of a recovery
+//! are `recovery_kill_test`'s.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustbox_tests::{
     Call, DeadBox, Drive, Driven, End, Fault, How, Lab, Recorded, Role, Sweep, Trial, errors_of, full,
@@ -22,6 +24,12 @@ const MISSED_PERCENT: usize = 25;
 const ATTEMPTS: usize = 20;
 /// So many calls of one name are tried, unless all are.
 const SAMPLE: usize = 8;
+/// The same for what goes on for ever.
+const FEW: usize = 2;
+/// A recovery reads the same of every process of the host: of calls that differ by a number so many are enough.
+const ALIKE: usize = 3;
+/// A call that is late, as far as a scheduler is concerned.
+const LATE: Duration = Duration::from_millis(30);
 
 /// A verb that collects one dead box, or all.
 #[derive(Clone, Copy, PartialEq)]
@@ -72,6 +80,13 @@ fn wrong(dead: &mut DeadBox, verb: Verb, driven: &Driven, fault: Fault, call: &R
         End::Signaled(9) if fault == Fault::Kill => {}
         End::Exited(_) | End::Signaled(_) | End::Hung => wrong.push(format!("it ended with {:?}", driven.end)),
     }
+    if matches!(fault, Fault::DelayEntry(_) | Fault::DelayExit(_)) {
+        if wrong.is_empty() && driven.end == End::Exited(0) && dead.spared_the_stranger() {
+            // There is nothing left for a second one.
+            return wrong;
+        }
+        wrong.push("it was only late".to_owned());
+    }
     let is_mute = call.boundary.call == Call::named("write") || fault == Fault::Kill;
     if driven.end != End::Exited(0) && !is_mute && dead.said().trim().is_empty() {
         wrong.push(format!("it ended with {:?}, and said nothing", driven.end));
@@ -110,16 +125,17 @@ fn trial(lab: &Lab, verb: Verb, call: &Recorded, fault: Fault) -> Trial {
     }
 }
 
-/// Every fault of every call, or a sample of them.
-fn sweep(name: &str, claim: &str, verb: Verb, faults: impl Fn(&Recorded) -> Vec<Fault>) {
+type Chosen = Vec<(Recorded, Fault)>;
+
+/// A trial of each fault that is chosen for the calls of a verb.
+fn sweep(name: &str, claim: &str, verb: Verb, choose: impl Fn(&[Recorded]) -> Chosen) {
     let _alone = ALONE.lock();
     let lab = Lab::open(name);
     let calls = calls_of(&lab, verb);
-    let chosen: Vec<(&Recorded, Fault)> =
-        calls.iter().flat_map(|call| faults(call).into_iter().map(move |fault| (call, fault))).collect();
-    let chosen = if full() { chosen } else { sampled(&chosen) };
+    let calls = if verb == Verb::Recover { fewer_alike(&calls) } else { calls };
+    let chosen = choose(&calls);
     let sweep = Sweep::begin(name, claim, &["S09", "QR04", "T05"]);
-    let one = |(call, fault): &(&Recorded, Fault)| {
+    let one = |(call, fault): &(Recorded, Fault)| {
         let found = trial(&lab, verb, call, *fault);
         sweep.count(format!("{:?}", call.boundary.call), &format!("{call}: {fault:?}"), found);
     };
@@ -132,57 +148,107 @@ fn sweep(name: &str, claim: &str, verb: Verb, faults: impl Fn(&Recorded) -> Vec<
     sweep.finish(MISSED_PERCENT);
 }
 
-/// Some of each name, from its first call to its last.
-fn sampled<'a>(all: &[(&'a Recorded, Fault)]) -> Vec<(&'a Recorded, Fault)> {
-    let mut names: BTreeMap<Call, Vec<(&Recorded, Fault)>> = BTreeMap::new();
-    all.iter().for_each(|one| names.entry(one.0.boundary.call).or_default().push(*one));
-    let some = names.into_values().flat_map(|of_a_name| {
-        let step = of_a_name.len().div_ceil(SAMPLE);
-        of_a_name.into_iter().step_by(step).collect::<Vec<_>>()
-    });
-    some.collect()
+/// The first, the last and one between of those that make the same call of the same thing, but for its number.
+fn fewer_alike(calls: &[Recorded]) -> Vec<Recorded> {
+    let kind = |call: &Recorded| {
+        let operand = call.operand.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty());
+        (call.boundary.call, operand.collect::<Vec<_>>().join("#"))
+    };
+    let mut kinds: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    calls.iter().enumerate().for_each(|(at, call)| kinds.entry(kind(call)).or_default().push(at));
+    let mut kept: Vec<usize> = kinds.into_values().flat_map(|of_a_kind| some_of(of_a_kind, ALIKE)).collect();
+    kept.sort_unstable();
+    kept.into_iter().map(|at| calls[at].clone()).collect()
 }
 
-/// Errors, each once; the likeliest one only unless everything is tried.
-fn errors(call: &Recorded) -> Vec<Fault> {
+/// So many, from the first to the last.
+fn some_of<T>(all: Vec<T>, most: usize) -> Vec<T> {
+    let last = all.len().saturating_sub(1);
+    let chosen = |at: &usize| all.len() <= most || (0..most).any(|nth| nth * last / (most - 1).max(1) == *at);
+    let chosen: Vec<bool> = (0..all.len()).map(|at| chosen(&at)).collect();
+    all.into_iter().zip(chosen).filter_map(|(one, chosen)| chosen.then_some(one)).collect()
+}
+
+/// Every fault of every call; unless everything is tried, so many of each name, from its first call to its last.
+fn of_each(calls: &[Recorded], sample: usize, faults: impl Fn(&Recorded) -> Vec<Fault>) -> Chosen {
+    let mut names: BTreeMap<Call, Chosen> = BTreeMap::new();
+    for call in calls {
+        let made = faults(call).into_iter().map(|fault| (call.clone(), fault));
+        names.entry(call.boundary.call).or_default().extend(made);
+    }
+    let sample = if full() { usize::MAX } else { sample };
+    names.into_values().flat_map(|of_a_name| some_of(of_a_name, sample)).collect()
+}
+
+/// Errors of a call; the likeliest one only unless everything is tried.
+fn errors(call: &Recorded, how: How) -> Vec<Fault> {
     let most = if full() { usize::MAX } else { 1 };
-    errors_of(call).into_iter().take(most).map(|errno| Fault::Fail(errno, How::Once)).collect()
+    errors_of(call).into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
 }
 
-fn lies(call: &Recorded) -> Vec<Fault> {
-    if is_security_relevant(call) { vec![Fault::Lie(How::Once)] } else { Vec::new() }
+fn once(calls: &[Recorded]) -> Chosen {
+    of_each(calls, SAMPLE, |call| errors(call, How::Once))
 }
 
-fn kills(_: &Recorded) -> Vec<Fault> {
-    vec![Fault::Kill]
+fn for_ever(calls: &[Recorded]) -> Chosen {
+    of_each(calls, FEW, |call| errors(call, How::ForEver))
+}
+
+fn lies(calls: &[Recorded]) -> Chosen {
+    let told = |call: &Recorded| if is_security_relevant(call) { vec![Fault::Lie(How::Once)] } else { Vec::new() };
+    of_each(calls, SAMPLE, told)
+}
+
+fn kills(calls: &[Recorded]) -> Chosen {
+    of_each(calls, SAMPLE, |_| vec![Fault::Kill])
+}
+
+/// The first of each name on entry and the last on exit, or all of them on both.
+fn delays(calls: &[Recorded]) -> Chosen {
+    let backwards: Vec<Recorded> = calls.iter().rev().cloned().collect();
+    let mut late = of_each(calls, 1, |_| vec![Fault::DelayEntry(LATE)]);
+    late.extend(of_each(&backwards, 1, |_| vec![Fault::DelayExit(LATE)]));
+    late
+}
+
+macro_rules! sweeps {
+    ($($test:ident: $name:literal, $claim:literal, $verb:ident, $choose:ident;)*) => {
+        $(#[test]
+        fn $test() {
+            sweep($name, $claim, Verb::$verb, $choose);
+        })*
+    };
+}
+
+sweeps! {
+    a_cleanup_whose_call_fails_is_truthful_and_the_next_one_finishes: "fault-cleanup",
+        "a cleanup whose call fails is truthful, harms nobody, and can be given again", Cleanup, once;
+    a_cleanup_whose_calls_fail_for_ever_is_truthful_and_the_next_one_finishes: "fault-cleanup-for-ever",
+        "a cleanup whose calls fail for ever is truthful, harms nobody, and can be given again", Cleanup, for_ever;
+    a_cleanup_that_is_lied_to_is_truthful_and_the_next_one_finishes: "lie-cleanup",
+        "a cleanup that is lied to is truthful, harms nobody, and can be given again", Cleanup, lies;
+    a_cleanup_killed_at_a_call_harms_nobody_and_the_next_one_finishes: "kill-cleanup",
+        "a cleanup killed at any system call harms nobody, and can be given again", Cleanup, kills;
+    a_cleanup_whose_call_is_late_finishes: "late-cleanup",
+        "a cleanup whose call is late leaves nothing, and harms nobody", Cleanup, delays;
+    a_recovery_whose_call_fails_is_truthful_and_the_next_one_finishes: "fault-recovery",
+        "a recovery whose call fails is truthful, harms nobody, and can be given again", Recover, once;
+    a_recovery_whose_calls_fail_for_ever_is_truthful_and_the_next_one_finishes: "fault-recovery-for-ever",
+        "a recovery whose calls fail for ever is truthful, harms nobody, and can be given again", Recover, for_ever;
+    a_recovery_that_is_lied_to_is_truthful_and_the_next_one_finishes: "lie-recovery",
+        "a recovery that is lied to is truthful, harms nobody, and can be given again", Recover, lies;
+    a_recovery_whose_call_is_late_finishes: "late-recovery",
+        "a recovery whose call is late leaves nothing, and harms nobody", Recover, delays;
 }
 
 #[test]
-fn a_cleanup_whose_call_fails_is_truthful_and_the_next_one_finishes() {
-    let claim = "a cleanup whose call fails is truthful, harms nobody, and can be given again";
-    sweep("fault-cleanup", claim, Verb::Cleanup, errors);
-}
-
-#[test]
-fn a_cleanup_that_is_lied_to_is_truthful_and_the_next_one_finishes() {
-    let claim = "a cleanup that is lied to is truthful, harms nobody, and can be given again";
-    sweep("lie-cleanup", claim, Verb::Cleanup, lies);
-}
-
-#[test]
-fn a_cleanup_killed_at_a_call_harms_nobody_and_the_next_one_finishes() {
-    let claim = "a cleanup killed at any system call harms nobody, and can be given again";
-    sweep("kill-cleanup", claim, Verb::Cleanup, kills);
-}
-
-#[test]
-fn a_recovery_whose_call_fails_is_truthful_and_the_next_one_finishes() {
-    let claim = "a recovery whose call fails is truthful, harms nobody, and can be given again";
-    sweep("fault-recovery", claim, Verb::Recover, errors);
-}
-
-#[test]
-fn a_recovery_that_is_lied_to_is_truthful_and_the_next_one_finishes() {
-    let claim = "a recovery that is lied to is truthful, harms nobody, and can be given again";
-    sweep("lie-recovery", claim, Verb::Recover, lies);
+fn a_cleanup_that_cannot_read_the_record_gives_the_uid_back_all_the_same() {
+    let _alone = ALONE.lock();
+    let lab = Lab::open("torn-record");
+    let mut dead = next_dead_box(&lab);
+    dead.tear_the_records();
+    assert!(dead.left().iter().any(|left| left == "its uid is leased"), "the control: it was leased");
+    let output = dead.call(&["cleanup", dead.box_id()]);
+    assert!(output.status.success() && dead.spared_the_stranger(), "{output:?}");
+    assert_eq!(dead.left(), [""; 0], "{output:?}");
 }

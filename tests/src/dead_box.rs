@@ -111,6 +111,17 @@ impl DeadBox {
         fs::write(self.lease(), lease).expect("a lease");
     }
 
+    /// Makes its records unreadable, as a disk may.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn tear_the_records(&self) {
+        let place = self.state_dir().join("boxes").join(&self.box_id);
+        for name in ["lock", "marks"] {
+            fs::write(place.join(name), "{\"pid\": -1, torn").expect("a torn record");
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn box_id(&self) -> &str {
