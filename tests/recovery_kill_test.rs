@@ -4,8 +4,8 @@
 //! whatever the records say, and nothing was counted twice or not at all. C14 and C15 of the crash points; T05, T07.
 //!
 //! What the host looks like changes only by calls that change something, so a kill before a call that only reads is a kill
-//! before the next one that does not. By default those are left out; `RUSTBOX_SWEEP_FULL=1` makes a trial of each, which takes
-//! half an hour, and with `RUSTBOX_SWEEP_STEP=N` of every Nth.
+//! before the next one that does not. By default those are left out; `RUSTBOX_SWEEP_FULL=1` makes a trial of each, and
+//! with `RUSTBOX_SWEEP_STEP=N` of every Nth.
 #![expect(
     clippy::expect_used,
     clippy::print_stderr,
@@ -21,7 +21,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::time::Instant;
 
+use rustbox_tests::proof::Part;
 use rustbox_tests::{Boundary, Call, Drive, End, Fault, Lab, Random, Recorded, Role, full, how_often, rustbox};
 use serde_json::Value;
 
@@ -61,55 +63,65 @@ fn is_killed(driven: &rustbox_tests::Driven) -> bool {
     driven.reached() && driven.end == End::Signaled(9)
 }
 
-/// Its figures.
-#[derive(Default)]
+/// Its figures, which are a part of the proof.
 struct Swept {
-    killed: usize,
-    missed: usize,
+    part: Part,
+    begun: Instant,
     /// Recoveries that had to be run once more, since the one after the kill left something.
     again: u64,
     wrong: Vec<String>,
 }
 
 impl Swept {
-    fn count(&mut self, is_killed: bool) {
-        self.killed += usize::from(is_killed);
-        self.missed += usize::from(!is_killed);
+    fn begin(name: &str, claim: &str) -> Self {
+        let part = Part::new(name, claim, &["T05", "T07", "QR03"]);
+        Self { part, begun: Instant::now(), again: 0, wrong: Vec::new() }
     }
 
-    /// Runs recovery again after the kill, and judges.
-    fn judge(&mut self, scene: &mut Scene, ended: Result<RangeInclusive<u64>, String>, killed_at: &str) {
-        let wrong = match ended {
+    /// Counts a kill after which this is wrong; or a boundary that was not reached, unless it shows something all the same.
+    fn count(&mut self, killed_at: &str, is_killed: bool, wrong: Vec<String>) {
+        if !is_killed && wrong.is_empty() {
+            self.part.not_reached += 1;
+            return;
+        }
+        let wrong: Vec<String> = wrong.into_iter().map(|wrong| format!("{killed_at}: {wrong}")).collect();
+        // At once: a full sweep takes minutes, and may be ended before it has told its figures.
+        wrong.iter().for_each(|wrong| eprintln!("wrong: {wrong}"));
+        self.part.count(if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) });
+        self.wrong.extend(wrong);
+    }
+
+    /// Runs recovery again after the kill, and says what is wrong.
+    fn judge(&mut self, scene: &mut Scene, ended: Result<RangeInclusive<u64>, String>) -> Vec<String> {
+        match ended {
             Err(error) => vec![error],
             Ok(ended) => {
                 let (wrong, times) = scene.judge(ended);
                 self.again += times.saturating_sub(1);
                 wrong
             }
-        };
-        for wrong in wrong.into_iter().map(|wrong| format!("{killed_at}: {wrong}")) {
-            // At once: a full sweep takes half an hour, and may be ended before it has told its figures.
-            eprintln!("wrong: {wrong}");
-            self.wrong.push(wrong);
         }
     }
 
-    fn tell(self, what: &str, boundaries: usize, calls: usize) {
-        let Self { killed, missed, again, wrong } = self;
-        let which = if full() { "of any kind" } else { "that change something" };
-        eprintln!(
-            "{what} killed before {killed} of {boundaries} calls {which} ({calls} in all), {missed} not reached, \
-             {again} run once more than once: {} wrong, 95 % bound {:.1e}",
-            wrong.len(),
-            3.0 / f64::from(u32::try_from(killed.max(1)).unwrap_or(u32::MAX))
-        );
-        assert!(wrong.is_empty(), "{wrong:#?}");
-        assert!(missed * 100 <= boundaries * MISSED_PERCENT, "{missed} of {boundaries} were not reached");
-        assert!(killed > 10, "only {killed} kills");
-        // One is enough, but for what others on this host collect at the same moment.
-        let allowed = u64::try_from(boundaries * MISSED_PERCENT / 100).unwrap_or(0);
-        assert!(again <= allowed, "recovery had to be run {again} times more, and {allowed} are allowed");
+    /// Publishes the part and tells its numbers; nothing may be wrong, and recovery may be needed twice so often.
+    fn tell(mut self, figures: &[(&str, usize)], allowed_again: u64) -> Part {
+        let figures = figures.iter().map(|(name, value)| ((*name).to_owned(), value.to_string()));
+        self.part.figures.extend(figures);
+        self.part.figures.insert("recoveries that were run once more".to_owned(), self.again.to_string());
+        self.part.seconds = self.begun.elapsed().as_secs_f64();
+        self.part.publish();
+        let Part { name, tried, failed, not_reached, seconds, figures, .. } = &self.part;
+        eprintln!("{name}: {tried} kills, {failed} failed, {not_reached} not reached, {seconds:.1} s; {figures:?}");
+        assert!(self.wrong.is_empty(), "{:#?}", self.wrong);
+        assert!(self.again <= allowed_again, "run {} times more, and {allowed_again} are allowed", self.again);
+        assert!(*tried > 10, "only {tried} kills");
+        self.part
     }
+}
+
+/// So many of these may be missed, or need one more recovery: others on this host collect at the same moment.
+fn few_of(boundaries: usize) -> u64 {
+    u64::try_from(boundaries * MISSED_PERCENT / 100).unwrap_or(0)
 }
 
 const RECOVER: &[&str] = &["health", "--recover"];
@@ -136,22 +148,25 @@ fn a_recovery_killed_at_every_call_and_run_again_ends_as_one_that_was_not() {
     let _alone = ALONE.lock();
     let lab = Lab::open("recovery");
     let (boundaries, calls) = reference(&lab);
-    let (mut swept, mut numbers) = (Swept::default(), 1..);
+    let claim = "a recovery that is killed at a system call and run again ends as one that was not";
+    let (mut swept, mut numbers) = (Swept::begin("kill-recovery", claim), 1..);
     for boundary in &boundaries {
+        let mut wrong = Vec::new();
         let mut attempt = |number| {
             let mut scene = Scene::set(&lab, number);
             let before = scene.generation().expect("a state");
             let driven = scene.drive(RECOVER, &Drive::fault(*boundary, Fault::Kill));
             // The first recovery of a scene changes the state: it has ended where that was written.
             let ended = scene.generation().map(|after| after - before..=after - before);
-            swept.judge(&mut scene, ended, &boundary.to_string());
+            wrong.extend(swept.judge(&mut scene, ended));
             scene.end();
             is_killed(&driven)
         };
         let is_killed = numbers.by_ref().take(ATTEMPTS).any(&mut attempt);
-        swept.count(is_killed);
+        swept.count(&boundary.to_string(), is_killed, wrong);
     }
-    swept.tell("recovery", boundaries.len(), calls);
+    let part = swept.tell(&[("boundaries", boundaries.len()), ("calls", calls)], few_of(boundaries.len()));
+    assert!(part.not_reached <= few_of(boundaries.len()), "{} were not reached", part.not_reached);
 }
 
 /// How many recoveries have ended after one more call. The first to end changes the state, and has ended where that was
@@ -177,7 +192,8 @@ fn a_recovery_killed_after_a_killed_one_leaves_the_third_to_end_as_if_nobody_had
     let mut random = Random::from_environment();
     let mut pick =
         || usize::try_from(random.draw() % boundaries.len() as u64).map(|at| boundaries[at]).expect("an index");
-    let (mut swept, mut twice) = (Swept::default(), 0);
+    let claim = "two recoveries killed one after the other leave the third to end as if nobody had been";
+    let mut swept = Swept::begin("kill-recovery-twice", claim);
     for number in 1..=how_often("RUSTBOX_RECOVERY_PAIRS", PAIRS) {
         let (first, second) = (pick(), pick());
         let mut scene = Scene::set(&lab, number);
@@ -189,18 +205,12 @@ fn a_recovery_killed_after_a_killed_one_leaves_the_third_to_end_as_if_nobody_had
             ended = ended.clone().and_then(|so_far| Ok(ended_after(&so_far, written?, driven.end)));
             is_killed(&driven)
         });
-        twice += usize::from(killed == [true, true]);
-        swept.judge(&mut scene, ended, &format!("{first}, then {second}"));
+        let wrong = swept.judge(&mut scene, ended);
+        swept.count(&format!("{first}, then {second}"), killed == [true, true], wrong);
         scene.end();
     }
-    let Swept { again, wrong, .. } = swept;
-    eprintln!(
-        "two recoveries killed one after the other {twice} times, {again} run once more than once: {} wrong",
-        wrong.len()
-    );
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(twice * 4 >= PAIRS, "only {twice} times both were killed");
-    assert!(again * 10 <= PAIRS as u64, "recovery had to be run {again} times more");
+    let part = swept.tell(&[("boundaries to choose from", boundaries.len())], PAIRS as u64 / 10);
+    assert!(part.tried * 4 >= PAIRS as u64, "only {} times both were killed", part.tried);
 }
 
 const REASON: &str = "orphan_process_detected";
@@ -282,15 +292,17 @@ fn a_quarantine_killed_at_every_call_is_there_whole_or_not_at_all() {
     let recorded = Worker::new(&lab, 0).quarantine(&Drive::record(&[Role::Supervisor]));
     assert_eq!(recorded.end, End::Exited(0));
     let boundaries = worth_a_kill(&recorded.calls);
-    let mut swept = Swept::default();
+    let claim = "a quarantine that is killed at a system call is there whole or not at all";
+    let mut swept = Swept::begin("kill-quarantine", claim);
     let (mut committed, mut control) = (0, false);
     for (number, boundary) in (1..).zip(&boundaries) {
         let worker = Worker::new(&lab, number);
-        swept.count(is_killed(&worker.quarantine(&Drive::fault(*boundary, Fault::Kill))));
+        let is_killed = is_killed(&worker.quarantine(&Drive::fault(*boundary, Fault::Kill)));
+        let mut count = |wrong| swept.count(&boundary.to_string(), is_killed, wrong);
         let is_held = match worker.is_held() {
             Ok(is_held) => is_held,
             Err(error) => {
-                swept.wrong.push(format!("{boundary}: {error}"));
+                count(vec![error]);
                 continue;
             }
         };
@@ -300,11 +312,12 @@ fn a_quarantine_killed_at_every_call_is_there_whole_or_not_at_all() {
             worker.forget_the_last_change();
             assert!(worker.lost(is_held).is_some(), "{boundary}: the check does not see what is lost");
         } else {
-            swept.wrong.extend(worker.lost(is_held).map(|lost| format!("{boundary}: {lost}")));
+            count(worker.lost(is_held).into_iter().collect());
         }
         std::fs::remove_dir_all(&worker.0).expect("remove a worker");
     }
     assert!(control, "no kill was between the state and its history");
     assert!(committed > 0 && committed < boundaries.len(), "both sides of the commit were hit: {committed}");
-    swept.tell("quarantine", boundaries.len(), recorded.calls.len());
+    let part = swept.tell(&[("boundaries", boundaries.len()), ("calls", recorded.calls.len())], 0);
+    assert!(part.not_reached <= few_of(boundaries.len()), "{} were not reached", part.not_reached);
 }
