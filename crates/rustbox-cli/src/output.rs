@@ -1,6 +1,7 @@
 //! Where reports go: files that appear whole, and a descriptor that is written as the run proceeds.
 
 mod atomic;
+mod patience;
 mod reports;
 mod status;
 
@@ -9,6 +10,7 @@ use std::io::Write;
 use rustbox_core::ExitCode;
 
 pub(crate) use atomic::{AtomicFile, OutputError};
+pub(crate) use patience::Patience;
 pub(crate) use reports::Reports;
 
 use status::StatusStream;
@@ -37,8 +39,21 @@ pub(crate) fn say(lines: impl IntoIterator<Item = String>) {
 
 /// Prints an error and returns its exit code.
 pub(crate) fn fail(error: &CliError) -> u8 {
-    say(error.lines().into_iter().map(|line| format!("rustbox: {}", crate::render::escape_text(&line))));
+    say(error_lines(error));
     error.exit_code()
+}
+
+fn error_lines(error: &CliError) -> impl Iterator<Item = String> {
+    error.lines().into_iter().map(|line| format!("rustbox: {}", crate::render::escape_text(&line)))
+}
+
+/// As [`say`], to a reader who may never read.
+fn say_patiently(lines: impl IntoIterator<Item = String>, patience: &Patience<'_>) {
+    let mut err = anstream::AutoStream::new(Vec::new(), anstream::stderr().current_choice());
+    for line in lines {
+        let _ = writeln!(err, "{line}");
+    }
+    let _ = patience.write_all(std::io::stderr(), &err.into_inner());
 }
 
 /// What clap has to say: help on stdout, mistakes on stderr with the code of misuse.

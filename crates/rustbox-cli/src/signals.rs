@@ -4,7 +4,8 @@
 //! between two steps and never in the middle of one. The payload starts with a mask of its own.
 //!
 //! They stay blocked for as long as the process lives. One that comes when the run is over, the second of an
-//! impatient user or of a service manager, would else end us before the report is written, or contradict it.
+//! impatient user or of a service manager, would else end us before the report is written, or contradict it. It ends only
+//! the waiting for a reader who does not read ([`Patience`](crate::output::Patience)).
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -53,6 +54,13 @@ impl Signals {
     pub(crate) fn take(&self) -> Option<i32> {
         let signal = self.0.read_signal().ok().flatten()?;
         i32::try_from(signal.ssi_signo).ok()
+    }
+
+    /// Ends this process by a signal that came, as if it had never been blocked.
+    pub(crate) fn die_of(&self, signal: i32) {
+        let Ok(signal) = Signal::try_from(signal) else { return };
+        let _ = SigSet::from(signal).thread_unblock();
+        let _ = nix::sys::signal::raise(signal);
     }
 }
 

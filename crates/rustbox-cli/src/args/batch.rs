@@ -17,7 +17,8 @@ A result is one line: `job` (the number of its line, from 1), `id`, `report` as 
 `matches`, or `error` for a job that did not run. Boxes are prepared in advance, by the first job: a job
 that differs from it in more than command, files, times and sizes of limits gets a box of its own.
 
-SIGINT, SIGTERM: what runs is killed, and has no result; `--resume` runs it again.
+SIGINT, SIGTERM: what runs is killed, and has no result; `--resume` runs it again. Another one five seconds later
+ends a batch whose results nobody reads.
 Exit codes: 0 every job has a report, 1 some have an error, 120 the worker is quarantined, 121 something was
 left of a box, 125 rustbox failed or misuse, 128+N interrupted by signal N.";
 

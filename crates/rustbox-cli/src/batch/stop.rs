@@ -4,6 +4,7 @@ use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -11,6 +12,9 @@ use crate::signals::Signals;
 
 /// Size of a record that a run takes for a signal: that of `signalfd_siginfo`.
 const RECORD: usize = 128;
+
+/// How long the runs have to end, and the results to be read, before a second signal ends the batch.
+const TIME_TO_STOP: Duration = Duration::from_secs(5);
 
 /// Whether a signal came, and which.
 #[derive(Clone, Debug, Default)]
@@ -64,12 +68,29 @@ impl Interrupts {
                 let _ = writer.write_all(&record);
             }
             // Held until the end, so that the readers see no end of file.
-            wait_for(over);
+            wait_for(signals, over);
             return;
         }
     }
 }
 
-fn wait_for(over: &PipeReader) {
-    while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::from_borrowed_fd(over.as_fd(), PollFlags::IN)], None) {}
+/// Waits for the end of the batch. Another signal, when there has been time enough for it, finds nobody who reads the
+/// results: this process ends, and with it whatever there may be of boxes.
+fn wait_for(signals: &Signals, over: &PipeReader) {
+    let stopped = Instant::now();
+    loop {
+        let mut fds = [
+            PollFd::from_borrowed_fd(over.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.fd(), PollFlags::IN),
+        ];
+        let _ready = poll(&mut fds, None);
+        if !fds[0].revents().is_empty() {
+            return;
+        }
+        if let Some(signal) = signals.take()
+            && stopped.elapsed() > TIME_TO_STOP
+        {
+            signals.die_of(signal);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::args::RunArgs;
 use crate::config::Settings;
 use crate::error::CliError;
 use crate::health;
-use crate::output::{Reports, print};
+use crate::output::{Patience, Reports, print};
 use crate::render::capabilities;
 use crate::signals::Signals;
 
@@ -20,7 +20,9 @@ pub(crate) fn run(settings: &Settings, args: RunArgs) -> Result<u8, CliError> {
     match plan(settings, args) {
         Ok(plan) => supervise(settings, plan, reports),
         // A control that is switched off is a refusal of a run, not a mistake in the typing: reports tell of it.
-        Err(error) if error.exit_code() == ExitCode::CONTROL_MISSING => Ok(reports.refuse(&error)),
+        Err(error) if error.exit_code() == ExitCode::CONTROL_MISSING => {
+            Ok(reports.refuse(&error, &Patience::endless()))
+        }
         Err(error) => Err(error),
     }
 }
@@ -51,12 +53,19 @@ fn plan(settings: &Settings, args: RunArgs) -> Result<RunPlan, CliError> {
 }
 
 fn supervise(settings: &Settings, plan: RunPlan, mut reports: Reports) -> Result<u8, CliError> {
-    let report = ready(&reports).and_then(|signals| in_a_box(settings, &plan, &signals, &mut reports));
-    Ok(match report {
-        Ok(report) => reports.deliver(&report),
+    let signals = match ready(&reports) {
+        Ok(signals) => signals,
         Err(error) => {
             health::count_refusal(settings, &error);
-            reports.refuse(&error)
+            return Ok(reports.refuse(&error, &Patience::endless()));
+        }
+    };
+    let report = in_a_box(settings, &plan, &signals, &mut reports);
+    Ok(match report {
+        Ok(report) => reports.deliver(&report, &Patience::until_told(&signals)),
+        Err(error) => {
+            health::count_refusal(settings, &error);
+            reports.refuse(&error, &Patience::until_told(&signals))
         }
     })
 }
@@ -66,9 +75,8 @@ fn ready(reports: &Reports) -> Result<Signals, CliError> {
     need_root()?;
     // The limit may be the caller's; ours is to say so rather than to die of it.
     rustbox_ns::ignore_file_size_signal().map_err(|error| CliError::Supervisor(error.into()))?;
-    let signals = Signals::block()?;
     reports.begin()?;
-    Ok(signals)
+    Signals::block()
 }
 
 /// D41: boxes without root's rights are not made, weaker ones least of all.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustbox_core::{ExitCode, MissingControl, RunReport, Status};
 use serde::Serialize;
 
-use super::{AtomicFile, StatusStream, print, say};
+use super::{AtomicFile, Patience, StatusStream, error_lines, say_patiently};
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::render;
@@ -83,22 +83,21 @@ impl Reports {
     /// Tells of a run, everywhere, and returns what to exit with.
     ///
     /// A report that was asked for and could not be delivered is our failure, and outranks the payload's own code.
-    pub(crate) fn deliver(self, report: &RunReport) -> u8 {
+    pub(crate) fn deliver(self, report: &RunReport, patience: &Patience<'_>) -> u8 {
         let serious = matches!(report.status, Status::Ie | Status::Cv);
         if !self.quiet || serious {
-            say(std::iter::once(render::summary(report)).chain(render::details(report)));
+            say_patiently(std::iter::once(render::summary(report)).chain(render::details(report)), patience);
         }
-        let failures = self.tell(&render::meta(report), "report", report);
-        for failure in &failures {
-            super::fail(failure);
-        }
+        let failures = self.tell(&render::meta(report), "report", report, patience);
+        say_patiently(failures.iter().flat_map(error_lines), patience);
         let delivered = failures.is_empty() || report.exit_code == ExitCode::CONTAINMENT_VIOLATION;
         if delivered { report.exit_code } else { ExitCode::INTERNAL }
     }
 
     /// Tells of a run that did not take place, everywhere, and returns what to exit with.
-    pub(crate) fn refuse(self, error: &CliError) -> u8 {
-        let exit_code = super::fail(error);
+    pub(crate) fn refuse(self, error: &CliError, patience: &Patience<'_>) -> u8 {
+        let exit_code = error.exit_code();
+        say_patiently(error_lines(error), patience);
         let refused = [ExitCode::CONTROL_MISSING, ExitCode::QUARANTINED].contains(&exit_code);
         let refusal = Refusal {
             schema: "rustbox.refusal/v1",
@@ -109,28 +108,26 @@ impl Reports {
             missing_controls: error.missing_controls(),
         };
         let meta = render::meta_refused(&refusal.message);
-        let failures = self.tell(&meta, "refused", &refusal);
+        let failures = self.tell(&meta, "refused", &refusal, patience);
         // A place that could not be written is what was just told, if that is why there was no run.
         if !matches!(error, CliError::Output { .. }) {
-            for failure in &failures {
-                super::fail(failure);
-            }
+            say_patiently(failures.iter().flat_map(error_lines), patience);
         }
         exit_code
     }
 
     /// Writes to every place, whatever becomes of the others; the JSON on stdout comes last.
-    fn tell(self, meta: &str, event: &'static str, report: &impl Serialize) -> Vec<CliError> {
+    fn tell(self, meta: &str, event: &'static str, report: &impl Serialize, patience: &Patience<'_>) -> Vec<CliError> {
         let mut failures = Vec::new();
         failures.extend(self.write_meta(meta).err());
         if let Some(status) = self.status {
-            failures.extend(status.finish(event, report).map_err(CliError::StatusFd).err());
+            failures.extend(status.finish(event, report, patience).map_err(CliError::StatusFd).err());
         }
         let written = match &self.json {
             Json::Nowhere => Ok(()),
             // The payload need not have ended its last line, and the report is to be a line of its own.
-            Json::SharedStdout => print_line("\n", report),
-            Json::Stdout => print_line("", report),
+            Json::SharedStdout => print_line("\n", report, patience),
+            Json::Stdout => print_line("", report, patience),
             Json::File(file) => {
                 let text = serde_json::to_string_pretty(report).map_err(CliError::Json);
                 let write = |text: String| {
@@ -150,7 +147,8 @@ impl Reports {
     }
 }
 
-fn print_line(before: &str, report: &impl Serialize) -> Result<(), CliError> {
+fn print_line(before: &str, report: &impl Serialize, patience: &Patience<'_>) -> Result<(), CliError> {
     let text = serde_json::to_string(report).map_err(CliError::Json)?;
-    print(&format!("{before}{text}\n"))
+    let line = format!("{before}{text}\n");
+    patience.write_all(std::io::stdout(), line.as_bytes()).map_err(CliError::Stdout)
 }

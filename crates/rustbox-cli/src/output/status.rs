@@ -12,10 +12,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde::Serialize;
 
-use super::OutputError;
+use super::patience::PIECE;
+use super::{OutputError, Patience};
 
-/// What a pipe takes without blocking once it is writable (`PIPE_BUF`).
-const LINE_MAX: usize = 4096;
+/// A longer line might block.
+const LINE_MAX: usize = PIECE;
 
 /// The caller's descriptor.
 #[derive(Debug)]
@@ -59,10 +60,15 @@ impl StatusStream {
     }
 
     /// Writes the report as the last line, and waits for its reader.
-    pub(crate) fn finish(mut self, event: &'static str, report: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn finish(
+        self,
+        event: &'static str,
+        report: &impl Serialize,
+        patience: &Patience<'_>,
+    ) -> io::Result<()> {
         let last = Last { event, report, dropped_lines: self.dropped };
         let text = serde_json::to_string(&last)? + "\n";
-        write_waiting(&mut self.out, text.as_bytes())
+        patience.write_all(&self.out, text.as_bytes())
     }
 
     fn is_writable(&self) -> bool {
@@ -70,22 +76,6 @@ impl StatusStream {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&now)).is_ok() && fds[0].revents() == PollFlags::OUT
     }
-}
-
-/// Writes everything also to a descriptor that its owner has made non-blocking.
-fn write_waiting(out: &mut File, mut rest: &[u8]) -> io::Result<()> {
-    while !rest.is_empty() {
-        match out.write(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => rest = &rest[written..],
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                poll(&mut [PollFd::new(&*out, PollFlags::OUT)], None)?;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 /// A number is not proof that a descriptor is open. `pidfd_getfd` (Linux 5.6) on ourselves looks it up and
@@ -117,7 +107,7 @@ mod tests {
             reader.read_to_string(&mut text).unwrap();
             text
         });
-        stream.finish("report", &"x".repeat(100_000)).unwrap();
+        stream.finish("report", &"x".repeat(100_000), &Patience::endless()).unwrap();
         let text = collect.join().unwrap();
         let last: serde_json::Value = serde_json::from_str(text.lines().next_back().unwrap()).unwrap();
         assert_eq!(last["dropped_lines"], dropped);

@@ -8,4 +8,5 @@ mod configuration;
 mod documents;
 mod events;
 mod sandbox;
+mod unread;
 mod watch;
