@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use super::boundary::{Boundary, Fault, How, Role};
 use super::site;
 use super::tracee::{AtExit, Entry, Pace, Tracee};
+use super::turns::Turns;
 use crate::pidfd::{PidFd, wait_until};
 use crate::watchdog::Watchdog;
 
@@ -116,17 +117,6 @@ impl Drive {
 /// `PTRACE_EVENT_STOP` of `linux/ptrace.h`: the first stop of a child that is traced from birth, and group stops.
 const EVENT_STOP: i32 = 128;
 
-/// How long a process is held until those have been killed who are to be killed before it: what they still have to do
-/// takes milliseconds, unless it is this one that they wait for.
-const HELD_MAX: Duration = Duration::from_secs(1);
-
-/// A process that stands before the call at which it is to be killed, and is too early.
-struct Held {
-    pid: Pid,
-    entry: Entry,
-    since: Instant,
-}
-
 struct Engine<'a> {
     plan: &'a Drive,
     command: Pid,
@@ -137,7 +127,7 @@ struct Engine<'a> {
     early: HashSet<Pid>,
     /// Children that were told of and have not stopped yet; none for those that are let go.
     expected: HashMap<Pid, Option<Role>>,
-    held: Vec<Held>,
+    turns: Turns,
     executed: bool,
     keeper_is_known: bool,
     end: Option<End>,
@@ -175,7 +165,7 @@ impl<'a> Engine<'a> {
             traced,
             early: HashSet::new(),
             expected: HashMap::new(),
-            held: Vec::new(),
+            turns: Turns::new(plan),
             executed: false,
             keeper_is_known: false,
             end: None,
@@ -188,10 +178,14 @@ impl<'a> Engine<'a> {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         while self.end.is_none() || !self.traced.is_empty() || !self.expected.is_empty() {
             // Somebody who is held goes on in time, also when nobody else moves.
-            let patience = if self.held.is_empty() { WaitPidFlag::empty() } else { WaitPidFlag::WNOHANG };
+            let patience = if self.turns.is_anybody_held() { WaitPidFlag::WNOHANG } else { WaitPidFlag::empty() };
             match waitpid(Pid::from_raw(-1), Some(flags | patience)) {
+                Ok(WaitStatus::StillAlive) if self.turns.nobody_moved() => std::thread::yield_now(),
                 Ok(WaitStatus::StillAlive) => idle(Duration::from_millis(1)),
-                Ok(status) => self.happened(status),
+                Ok(status) => {
+                    self.turns.moved();
+                    self.happened(status);
+                }
                 // Nobody is left who could tell anything.
                 Err(nix::errno::Errno::ECHILD) => break,
                 Err(error) => panic!("wait for traced processes: {error}"),
@@ -226,7 +220,14 @@ impl<'a> Engine<'a> {
         self.traced.remove(&pid);
         self.expected.remove(&pid);
         self.early.remove(&pid);
-        self.held.retain(|held| held.pid != pid);
+        if let Some(held) = self.turns.take_of(pid)
+            && let Some(fault) = Turns::kill_at(self.plan, held.entry.boundary)
+            && !self.turns.is_early(self.plan, held.entry.boundary, &self.turns.boundaries())
+            && end == End::Signaled(Signal::SIGKILL as i32)
+        {
+            // It was its turn, and the kernel was faster: an init has its supervisor's death for a SIGKILL.
+            self.driven.made[fault] = Some(held.recorded());
+        }
         if pid == self.command {
             self.end = Some(end);
             self.watchdog.command_ended();
@@ -302,8 +303,8 @@ impl<'a> Engine<'a> {
             return self.resume(pid);
         }
         if let Some(entry) = tracee.at_call() {
-            if self.is_early(&entry, &self.boundaries_held()) {
-                return self.held.push(Held { pid, entry, since: Instant::now() });
+            if self.turns.is_early(self.plan, entry.boundary, &self.turns.boundaries()) {
+                return self.turns.hold(pid, entry);
             }
             self.enters(pid, &entry);
         } else {
@@ -316,31 +317,17 @@ impl<'a> Engine<'a> {
         self.resume(pid);
     }
 
-    /// Whether somebody is to be killed at this call, and before him somebody else who is not dead yet.
-    fn is_early(&self, entry: &Entry, held: &[Boundary]) -> bool {
-        let faults = &self.plan.faults;
-        let mine = faults.iter().position(|(at, fault)| (*at, *fault) == (entry.boundary, Fault::Kill));
-        let Some(mine) = mine else { return false };
-        let is_dead = |at: usize| self.driven.made[at].is_some();
-        let is_away = |at: usize| self.plan.together && !is_dead(at) && !held.contains(&faults[at].0);
-        (0..mine).any(|before| !is_dead(before)) || (mine + 1..faults.len()).any(is_away)
-    }
-
-    fn boundaries_held(&self) -> Vec<Boundary> {
-        self.held.iter().map(|held| held.entry.boundary).collect()
-    }
-
     /// Lets those go on whose turn it is, and those who have been held for too long: they are not killed.
     fn release(&mut self) {
-        let boundaries = self.boundaries_held();
-        for held in std::mem::take(&mut self.held) {
-            if !self.is_early(&held.entry, &boundaries) {
+        let boundaries = self.turns.boundaries();
+        for held in self.turns.take() {
+            if !self.turns.is_early(self.plan, held.entry.boundary, &boundaries) {
                 self.enters(held.pid, &held.entry);
                 self.resume(held.pid);
-            } else if held.since.elapsed() > HELD_MAX {
+            } else if self.turns.are_given_up() {
                 self.resume(held.pid);
             } else {
-                self.held.push(held);
+                self.turns.keep(held);
             }
         }
     }
@@ -363,10 +350,7 @@ impl<'a> Engine<'a> {
             }
             let Some(tracee) = self.traced.get_mut(&pid) else { return };
             match *fault {
-                Fault::Kill => {
-                    let pidfd = PidFd::open(pid.as_raw().unsigned_abs()).expect("pidfd of a traced process");
-                    pidfd.signal(rustix::process::Signal::KILL);
-                }
+                Fault::Kill => self.turns.kill(index, pid),
                 Fault::Fail(errno, _) => tracee.skip(-i64::from(errno)),
                 Fault::Lie(_) => tracee.skip(0),
                 Fault::Tell(number) => {

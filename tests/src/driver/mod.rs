@@ -17,6 +17,7 @@ mod boundary;
 mod drive;
 mod site;
 mod tracee;
+mod turns;
 
 pub use boundary::{Boundary, Call, Fault, How, Role};
 pub use drive::{Drive, Driven, End, Recorded};
