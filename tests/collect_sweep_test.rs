@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustbox_tests::{
     Call, DeadBox, Drive, Driven, End, Fault, How, Lab, Recorded, Role, Sweep, Trial, errors_of, full,
-    is_security_relevant,
+    is_security_relevant, lasting_errors_of,
 };
 
 /// One at a time: a recovery collects every dead box of the host.
@@ -80,11 +80,13 @@ fn wrong(dead: &mut DeadBox, verb: Verb, driven: &Driven, fault: Fault, call: &R
         End::Signaled(9) if fault == Fault::Kill => {}
         End::Exited(_) | End::Signaled(_) | End::Hung => wrong.push(format!("it ended with {:?}", driven.end)),
     }
-    if matches!(fault, Fault::DelayEntry(_) | Fault::DelayExit(_)) {
-        if wrong.is_empty() && driven.end == End::Exited(0) && dead.spared_the_stranger() {
-            // There is nothing left for a second one.
-            return wrong;
-        }
+    let is_late = matches!(fault, Fault::DelayEntry(_) | Fault::DelayExit(_));
+    let is_done = wrong.is_empty() && driven.end == End::Exited(0) && dead.spared_the_stranger();
+    // There is nothing left for a second recovery, which waits for a tenth of a second.
+    if is_done && (is_late || verb == Verb::Recover) {
+        return wrong;
+    }
+    if is_late {
         wrong.push("it was only late".to_owned());
     }
     let is_mute = call.boundary.call == Call::named("write") || fault == Fault::Kill;
@@ -183,7 +185,8 @@ fn of_each(calls: &[Recorded], sample: usize, faults: impl Fn(&Recorded) -> Vec<
 /// Errors of a call; the likeliest one only unless everything is tried.
 fn errors(call: &Recorded, how: How) -> Vec<Fault> {
     let most = if full() { usize::MAX } else { 1 };
-    errors_of(call).into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
+    let errors = if how == How::ForEver { lasting_errors_of(call) } else { errors_of(call) };
+    errors.into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
 }
 
 fn once(calls: &[Recorded]) -> Chosen {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rustbox_tests::{
     Boundary, BoxCommand, Call, Canary, Drive, Driven, End, Fault, Fingerprint, How, Killed, Lab, Recorded, Role,
-    Sweep, Trial, adopt_orphans, errors_of, fingerprint_of, full, is_security_relevant, untruths, wait_clean,
+    Sweep, Trial, adopt_orphans, errors_of, fingerprint_of, full, is_security_relevant, lasting_errors_of, untruths,
+    wait_clean,
 };
 
 /// One sweep at a time: each uses both processors.
@@ -133,7 +134,8 @@ fn leftovers(lab: &Lab, command: &BoxCommand<'_>, driven: &Driven, mute: bool) -
 /// Which faults are made at one call.
 fn errors_for(call: &Recorded, how: How) -> Vec<Fault> {
     let most = if full() { usize::MAX } else { 1 };
-    errors_of(call).into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
+    let errors = if how == How::ForEver { lasting_errors_of(call) } else { errors_of(call) };
+    errors.into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
 }
 
 type Faults = Vec<(Boundary, Fault)>;
