@@ -264,11 +264,19 @@ impl BoxLock {
             }
         }
         ignore_missing(unlinkat(&self.directory, LOCK, AtFlags::empty())).map_err(failed)?;
-        match unlinkat(host.boxes(), self.id.as_str(), AtFlags::REMOVEDIR) {
-            // Somebody who waits for the name has put a file of their own there.
-            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-            Err(errno) => Err(failed(errno)),
+        for _ in 0..ATTEMPTS {
+            match unlinkat(host.boxes(), self.id.as_str(), AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                // Somebody who waits for the name has put a file of their own there; or had, and it is tried again.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    if !names_in(&self.directory).map_err(failed)?.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Err(errno) => return Err(failed(errno)),
+            }
         }
+        Err(failed(Errno::NOTEMPTY))
     }
 
     /// Rustbox makes no directory here. An empty one, where something was mounted perhaps, goes; what is in any other
