@@ -141,11 +141,11 @@ fn sweep(name: &str, claim: &str, verb: Verb, choose: impl Fn(&[Recorded]) -> Ch
         let found = trial(&lab, verb, call, *fault);
         sweep.count(format!("{:?}", call.boundary.call), &format!("{call}: {fault:?}"), found);
     };
-    if verb == Verb::Cleanup {
-        sweep.each(&chosen, one);
-    } else {
+    match verb {
+        // Some wait for ten seconds for what cannot be seen to end.
+        Verb::Cleanup => sweep.each_waiting(&chosen, one),
         // Two at once would collect each other's boxes.
-        chosen.iter().for_each(one);
+        Verb::Recover => chosen.iter().for_each(one),
     }
     sweep.finish(MISSED_PERCENT);
 }

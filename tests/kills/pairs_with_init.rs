@@ -43,12 +43,18 @@ fn supervisor_and_init(lab: &Lab) -> Vec<Pair> {
     pairs.into_iter().map(|(a, b)| if a.role == Role::Supervisor { (a, b) } else { (b, a) }).collect()
 }
 
-/// An init at its moments, or at every call; its supervisor at some calls of each name that it makes then, or at every one
+/// In a full run an init is killed at every such call too: each is followed by sixty kills of its supervisor.
+const FULL_STEP: usize = 3;
+
+/// An init at its moments, or at many calls; its supervisor at some calls of each name that it makes then, or at every one
 /// after a moment.
 fn init_and_its_supervisor(lab: &Lab) -> Vec<Pair> {
     let calls = calls_of(lab, Role::Init);
     let of_an_init = moments::of_an_init(&calls);
-    let moments = if full() { calls.iter().map(|call| call.boundary).collect() } else { of_an_init.clone() };
+    let mut moments = of_an_init.clone();
+    if full() {
+        moments.extend(calls.iter().step_by(FULL_STEP).map(|call| call.boundary));
+    }
     let of_moment = |moment: Boundary| {
         let others = calls_after(lab, (moment, Fault::Kill), Role::Init, Role::Supervisor);
         let is_all = full() && of_an_init.contains(&moment);

@@ -45,12 +45,14 @@ pub fn errors_of(call: &Recorded) -> Vec<i32> {
     by_name(name, &call.operand).iter().map(|errno| *errno as i32).collect()
 }
 
-/// The same for a call that fails from now on. One that is interrupted is made again, by us and by the language's library:
-/// interrupted for ever it is no call that fails, but one that does not return.
+/// The same for a call that fails from now on, without two that are answers and no failures.
+///
+/// One that is interrupted is made again, by us and by the language's library: interrupted for ever it does not return. And
+/// "there is none" is what somebody who looks wants to know: told for ever, there is nobody who could know better.
 #[must_use]
 pub fn lasting_errors_of(call: &Recorded) -> Vec<i32> {
-    let interrupted = Errno::EINTR as i32;
-    errors_of(call).into_iter().filter(|errno| *errno != interrupted).collect()
+    let answers = [Errno::EINTR as i32, Errno::ENOENT as i32];
+    errors_of(call).into_iter().filter(|errno| !answers.contains(errno)).collect()
 }
 
 fn by_name(name: &str, operand: &str) -> &'static [Errno] {

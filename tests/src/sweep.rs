@@ -10,6 +10,8 @@ use crate::skip::in_guest;
 
 /// Trials at once: they wait for the kernel more than they compute.
 const WORKERS: usize = 3;
+/// The same of trials that wait for a time limit.
+const WAITERS: usize = 10;
 
 /// Whether the sweeps do everything, and not a part of it that fits into CI. `RUSTBOX_SWEEP_FULL=1`.
 #[must_use]
@@ -60,11 +62,20 @@ impl Sweep {
 
     /// Makes a trial of each item, several at once; of a tenth of them where everything takes ten times as long.
     pub fn each<T: Sync>(&self, items: &[T], trial: impl Fn(&T) + Sync) {
+        Self::at_once(WORKERS, items, trial);
+    }
+
+    /// The same for trials that mostly wait until somebody gives up.
+    pub fn each_waiting<T: Sync>(&self, items: &[T], trial: impl Fn(&T) + Sync) {
+        Self::at_once(WAITERS, items, trial);
+    }
+
+    fn at_once<T: Sync>(workers: usize, items: &[T], trial: impl Fn(&T) + Sync) {
         let step = if in_guest() { 10 } else { 1 };
         let items: Vec<&T> = items.iter().step_by(step).collect();
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..WORKERS {
+            for _ in 0..workers {
                 scope.spawn(|| {
                     while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                         trial(item);
