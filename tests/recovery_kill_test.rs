@@ -4,8 +4,8 @@
 //! whatever the records say, and nothing was counted twice or not at all. C14 and C15 of the crash points; T05, T07.
 //!
 //! What the host looks like changes only by calls that change something, so a kill before a call that only reads is a kill
-//! before the next one that does not. By default those are left out; `RUSTBOX_SWEEP_FULL=1` makes a trial of each, and
-//! with `RUSTBOX_SWEEP_STEP=N` of every Nth.
+//! before the next one that does not. By default those are left out; `RUSTBOX_SWEEP_FULL=1` makes a trial of each
+//! (1379 calls of a recovery in four minutes, on two cores with nothing else to do), and with `RUSTBOX_SWEEP_STEP=N` of every Nth.
 #![expect(
     clippy::expect_used,
     clippy::print_stderr,

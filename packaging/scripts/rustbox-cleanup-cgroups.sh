@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes the cgroups of dead boxes, or of the boxes that are named. Exit codes: rustbox cleanup.
+# Removes the cgroups of dead boxes, or of the boxes that are named. Exit codes: rustbox cleanup, the worst of them.
 set -eu
 PATH=/usr/local/bin/:/usr/bin:/bin
 export PATH
@@ -8,6 +8,8 @@ if [ "$#" -eq 0 ]; then
 fi
 worst=0
 for box in "$@"; do
-    rustbox cleanup "$box" || worst=$?
+    code=0
+    rustbox cleanup "$box" || code=$?
+    [ "$code" -le "$worst" ] || worst=$code
 done
 exit "$worst"

@@ -40,7 +40,8 @@ pub(crate) struct Batch {
 }
 
 impl ProcConnector {
-    /// Subscribes. Needs `CAP_NET_ADMIN`, and the PID namespace and the network namespace that the host booted with.
+    /// Subscribes. Needs the PID namespace and the network namespace that the host booted with, and before Linux 6.6
+    /// `CAP_NET_ADMIN`; since then only a buffer above `net.core.rmem_max` needs that.
     ///
     /// # Errors
     /// What the kernel says, or that it says nothing: whoever is in another PID namespace or user namespace is passed over
