@@ -217,6 +217,9 @@ impl Error {
     /// `errno` of the system call that failed, where one did.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
+        if matches!(self, Self::Exists { .. }) {
+            return Some(Errno::EXIST.raw_os_error());
+        }
         if let Self::UndoCreate { first, .. } = self {
             return first.raw_os_error();
         }

@@ -51,14 +51,15 @@ pub(crate) enum Stop {
     Killed(KillReason),
 }
 
-fn failed(stage: Stage) -> impl Fn(&dyn std::error::Error) -> Stop {
+fn failed(stage: Stage) -> impl Fn(&(dyn std::error::Error + 'static)) -> Stop {
     move |error| Stop::Failed(failure(stage, error))
 }
 
 /// A failure of the supervisor's own, with the whole chain of causes in one line.
-fn failure(stage: Stage, error: &dyn std::error::Error) -> SetupFailure {
+fn failure(stage: Stage, error: &(dyn std::error::Error + 'static)) -> SetupFailure {
     let mut detail = format!("could not {stage}: {error}");
-    let mut errno = None;
+    // A cgroup that exists already has no cause of its own, and an errno all the same.
+    let mut errno = error.downcast_ref::<rustbox_cgroup::Error>().and_then(rustbox_cgroup::Error::raw_os_error);
     let mut cause = error.source();
     while let Some(source) = cause {
         detail.push_str(": ");

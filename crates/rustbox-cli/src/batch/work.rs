@@ -116,7 +116,7 @@ struct Start {
     host: Arc<rustbox_supervisor::Host>,
     slots: usize,
     interrupt: OwnedFd,
-    pool: std::sync::OnceLock<Result<Pool, String>>,
+    pool: std::sync::OnceLock<Result<Pool, CliError>>,
 }
 
 impl Start {
@@ -126,13 +126,13 @@ impl Start {
         Ok(Self { host, slots: workers * 2, interrupt, pool: std::sync::OnceLock::new() })
     }
 
-    fn pool(&self, job: &Job) -> Result<&Pool, String> {
+    fn pool(&self, job: &Job) -> Result<&Pool, &CliError> {
         let start = || {
-            let interrupt = self.interrupt.try_clone().map_err(|error| error.to_string())?;
+            let interrupt = self.interrupt.try_clone().map_err(CliError::Signals)?;
             let pool = Pool::start(Arc::clone(&self.host), job.plan.clone(), self.slots, Some(interrupt));
-            pool.map_err(|error| chain(&error))
+            pool.map_err(CliError::Supervisor)
         };
-        self.pool.get_or_init(start).as_ref().map_err(Clone::clone)
+        self.pool.get_or_init(start).as_ref()
     }
 
     fn started(&self) -> Option<&Pool> {
@@ -268,7 +268,7 @@ impl Crew<'_> {
         let refused = |error: &CliError| health::count_refusal(self.settings, error);
         let worker = health::before_run(self.settings).inspect_err(refused).map_err(|e| e.lines().join("; "))?;
         let (files, output): (Files, _) = inputs::open(job).map_err(|error| format!("the job's files: {error}"))?;
-        let pool = self.pool.pool(job)?;
+        let pool = self.pool.pool(job).inspect_err(|error| refused(error)).map_err(|error| chain(error))?;
         let begun = pool.begin(job.plan.clone(), files);
         drop(queued);
         let ended = begun.and_then(Begun::finish).map_err(CliError::Supervisor).inspect_err(refused);

@@ -1,7 +1,7 @@
 //! The line that people read after a run.
 
 use anstyle::{AnsiColor, Style};
-use rustbox_core::{Cause, ContainmentVerdict, KillReason, RunReport, Status};
+use rustbox_core::{Cause, ContainmentVerdict, KillReason, RunReport, SetupFailure, Stage, Status};
 
 use super::{escape_text, signal_name};
 
@@ -133,6 +133,9 @@ fn next_step(report: &RunReport) -> Option<String> {
     match report.status {
         Status::Cv => Some(format!("next: `rustbox ps` shows what is left, `rustbox kill {id}` kills and removes it")),
         Status::Ie if !report.cleanup_failures.is_empty() => Some(format!("next: `rustbox cleanup {id}`")),
+        Status::Ie if report.setup_failure.as_ref().is_some_and(is_taken) => {
+            Some(format!("next: `rustbox cleanup {id}` removes what a dead box left there, or choose another --box-id"))
+        }
         Status::Ie if report.setup_failure.is_some() => {
             Some("next: `rustbox doctor` tries what a box needs".to_owned())
         }
@@ -149,6 +152,11 @@ fn next_step(report: &RunReport) -> Option<String> {
         | Status::Ie
         | Status::Int => None,
     }
+}
+
+/// Whether a cgroup of that name is there already, and nobody holds its lock.
+fn is_taken(failure: &SetupFailure) -> bool {
+    failure.stage == Stage::Cgroup && failure.errno == Some(rustix::io::Errno::EXIST.raw_os_error())
 }
 
 /// Hundredths of a second, or thousandths of what is shorter than a tenth.

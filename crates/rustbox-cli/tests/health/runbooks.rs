@@ -85,3 +85,32 @@ fn every_script_of_a_runbook_is_shipped_and_every_page_is_linked() {
         assert!(index.contains(url.rsplit('/').next().unwrap()), "{url} is not in the index");
     }
 }
+
+// S56 for the scripts: who could not look never says that nothing is left, and the worst of several answers is the answer.
+#[test]
+fn a_script_fails_when_it_could_not_look_or_left_something() {
+    let _host = crate::undisturbed();
+    let sandbox = Sandbox::new();
+    std::os::unix::fs::symlink("/nonexistent", sandbox.path().join("state")).unwrap();
+    std::fs::create_dir(sandbox.path().join("bin")).unwrap();
+    let rustbox = sandbox.command().get_program().to_owned();
+    std::os::unix::fs::symlink(rustbox, sandbox.path().join("bin/rustbox")).unwrap();
+    let script = |name: &str, args: &[&str]| -> crate::sandbox::Said {
+        let text = std::fs::read_to_string(below_root("packaging/scripts").join(name)).unwrap();
+        let place = format!("{}/bin/", sandbox.path().display());
+        let text = text.replace("/usr/local/bin/", &place);
+        let mut shell = std::process::Command::new("/bin/sh");
+        let command = sandbox.command();
+        shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.args(["-c", &text, name]).args(args).output().unwrap().into()
+    };
+    for name in ["rustbox-cleanup-mounts.sh", "rustbox-capture-baseline.sh", "rustbox-audit-state.sh"] {
+        let said = script(name, &[]);
+        let looked = said.code == Some(0);
+        assert!(name.contains("baseline") == looked, "{name}: {said:?}");
+        assert!(looked || said.stderr.contains("symbolic link"), "{name}: {said:?}");
+    }
+    // 125 for what is no name, and then 2.
+    let said = script("rustbox-cleanup-cgroups.sh", &["No Name", "a-name"]);
+    assert_eq!(said.code, Some(125), "{said:?}");
+}
