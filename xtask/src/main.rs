@@ -16,6 +16,7 @@ mod deps;
 mod elf;
 mod gameday;
 mod install;
+mod layout;
 mod packaging;
 mod payloads;
 mod prometheus;
@@ -56,6 +57,8 @@ enum Chore {
     Bench(bench::Arguments),
     /// Count what one run costs, and compare it with the budget.
     Budget(bench::budget::Arguments),
+    /// Find out which functions a run enters, and write them down for the linker of the release. As root.
+    Layout,
     /// Build rustbox, and install it with its manual pages and completions.
     Install(install::Arguments),
     /// Break a host, follow the runbook, end healthy. As root.
@@ -87,6 +90,7 @@ fn run(chore: &Chore) -> anyhow::Result<ExitCode> {
         Chore::Debian(arguments) => debian::run(&workspace, arguments)?,
         Chore::Packaging => packaging::check(&workspace)?,
         Chore::Install(arguments) => install::run(&workspace, arguments)?,
+        Chore::Layout => layout::run(&workspace)?,
         Chore::Budget(arguments) => bench::budget::check(&workspace, arguments)?,
         Chore::Bench(arguments) => return bench::run(&workspace, arguments),
         Chore::Vm(arguments) => return vm::run(&workspace, arguments),

@@ -26,7 +26,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use self::contender::{BARE, Contender, RUSTBOX, Stage};
+pub(crate) use self::contender::Stage;
+use self::contender::{BARE, Contender, RUSTBOX};
 use self::crowded::{Crowd, Fillers, Full};
 use self::report::Report;
 use self::stats::Shuffle;
@@ -95,7 +96,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 }
 
 /// Does something with a directory that is removed afterwards.
-fn in_directory<T>(what: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+pub(crate) fn in_directory<T>(what: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     // Not below /tmp: rustbox refuses state where others can write.
     let directory = PathBuf::from(format!("/var/lib/rustbox-bench-{}", std::process::id()));
     fs::create_dir(&directory).with_context(|| format!("make {} (this needs root)", directory.display()))?;
@@ -120,7 +121,7 @@ fn write(directory: &Path, report: &Report, markdown: &str) -> Result<()> {
     Ok(())
 }
 
-fn compile(workspace: &Workspace, directory: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn compile(workspace: &Workspace, directory: &Path, name: &str) -> Result<PathBuf> {
     let program = directory.join(name);
     let source = workspace.root.join("xtask/src/bench/programs").join(format!("{name}.c"));
     payloads::compile(&source, &program)?;
