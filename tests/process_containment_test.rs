@@ -234,6 +234,14 @@ fn a_payload_started_bare_does_nothing_and_says_so() {
     }
 }
 
+/// The text of a test program, with that of its modules in other directories.
+fn source_of(directory: &std::path::Path, test: &str) -> String {
+    let read = |file: &str| std::fs::read_to_string(directory.join(file)).expect("a test");
+    let text = read(&format!("{test}.rs"));
+    let modules = text.lines().filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+    modules.map(read).fold(text.clone(), |all, module| all + &module)
+}
+
 #[test]
 fn the_table_names_every_payload_and_its_tests() {
     // S75.
@@ -254,7 +262,7 @@ fn the_table_names_every_payload_and_its_tests() {
     for row in rows {
         assert!(!row.requirements.is_empty() && !row.barrier.is_empty() && !row.case.is_empty(), "{row:?}");
         for test in &row.tests {
-            let text = std::fs::read_to_string(directory.join(format!("{test}.rs"))).expect("a test");
+            let text = source_of(directory, test);
             assert!(text.contains(&row.name), "{test}.rs does not run {}", row.name);
         }
     }

@@ -25,6 +25,8 @@ use crate::wait::pause;
 /// How often a creation begins anew because a collector was faster. Each time it has to hit the few microseconds
 /// between `mkdir` and `flock`.
 const ATTEMPTS: u32 = 16;
+/// Pause before another attempt where a directory is in the way, which is mostly there to stay.
+const IN_THE_WAY: Duration = Duration::from_millis(1);
 
 /// Whether a collector took the directory for a dead box's, before it was locked.
 fn is_collected(error: &Error) -> bool {
@@ -59,6 +61,12 @@ impl Hierarchies {
                 Err(error) if attempt < ATTEMPTS && is_collected(&error) => {
                     tracing::debug!(box_id = %id, attempt, "somebody collected the cgroups that were being made");
                     attempt += 1;
+                }
+                // A collector that finds a box half gone makes its first directory to hold the name, and removes it at once.
+                Err(Error::Exists { path }) if attempt < ATTEMPTS => {
+                    tracing::debug!(box_id = %id, attempt, path = %path.display(), "there is a cgroup in the way");
+                    attempt += 1;
+                    std::thread::sleep(IN_THE_WAY);
                 }
                 created => return created,
             }
