@@ -66,7 +66,7 @@ impl Hierarchies {
                 Err(Error::Exists { path }) if attempt < ATTEMPTS => {
                     tracing::debug!(box_id = %id, attempt, path = %path.display(), "there is a cgroup in the way");
                     attempt += 1;
-                    std::thread::sleep(IN_THE_WAY);
+                    pause(IN_THE_WAY)?;
                 }
                 created => return created,
             }
