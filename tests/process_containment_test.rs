@@ -235,6 +235,7 @@ fn a_payload_started_bare_does_nothing_and_says_so() {
 }
 
 /// The text of a test program, with that of its modules in other directories.
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 fn source_of(directory: &std::path::Path, test: &str) -> String {
     let read = |file: &str| std::fs::read_to_string(directory.join(file)).expect("a test");
     let text = read(&format!("{test}.rs"));
