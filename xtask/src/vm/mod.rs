@@ -26,7 +26,7 @@ use crate::workspace::{Executable, Role, Workspace};
 use crate::{apt, payloads};
 
 /// Without acceleration the guest is ten times slower than its host.
-const DEFAULT_TIMEOUT_SECONDS: u64 = 900;
+const DEFAULT_TIMEOUT_SECONDS: u64 = 1800;
 
 /// For the whole battery, on an emulated CPU that others may be using too.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(1800);
