@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustbox_tests::{
-    Call, DeadBox, Drive, Driven, End, Fault, How, Lab, Recorded, Role, Sweep, Trial, errors_of, full,
-    is_security_relevant, lasting_errors_of,
+    Call, DeadBox, Drive, Driven, End, Fault, How, Lab, Recorded, Role, Sweep, Trial, failures_of, full,
+    is_security_relevant,
 };
 
 /// One at a time: a recovery collects every dead box of the host.
@@ -182,19 +182,12 @@ fn of_each(calls: &[Recorded], sample: usize, faults: impl Fn(&Recorded) -> Vec<
     names.into_values().flat_map(|of_a_name| some_of(of_a_name, sample)).collect()
 }
 
-/// Errors of a call; the likeliest one only unless everything is tried.
-fn errors(call: &Recorded, how: How) -> Vec<Fault> {
-    let most = if full() { usize::MAX } else { 1 };
-    let errors = if how == How::ForEver { lasting_errors_of(call) } else { errors_of(call) };
-    errors.into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
-}
-
 fn once(calls: &[Recorded]) -> Chosen {
-    of_each(calls, SAMPLE, |call| errors(call, How::Once))
+    of_each(calls, SAMPLE, |call| failures_of(call, How::Once))
 }
 
 fn for_ever(calls: &[Recorded]) -> Chosen {
-    of_each(calls, FEW, |call| errors(call, How::ForEver))
+    of_each(calls, FEW, |call| failures_of(call, How::ForEver))
 }
 
 fn lies(calls: &[Recorded]) -> Chosen {

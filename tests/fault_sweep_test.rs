@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use rustbox_tests::{
     Boundary, BoxCommand, Call, Canary, Drive, Driven, End, Fault, Fingerprint, How, Killed, Lab, Recorded, Role,
-    Sweep, Trial, adopt_orphans, errors_of, fingerprint_of, full, is_security_relevant, lasting_errors_of, untruths,
-    wait_clean,
+    Sweep, Trial, adopt_orphans, failures_of, fingerprint_of, full, is_security_relevant, untruths, wait_clean,
 };
 
 /// One sweep at a time: each uses both processors.
@@ -133,13 +132,6 @@ fn leftovers(lab: &Lab, command: &BoxCommand<'_>, driven: &Driven, mute: bool) -
     (!held).then(|| format!("left {left:?}; after cleanup ({cleanup:?}): {after:?}; {errors}"))
 }
 
-/// Which faults are made at one call.
-fn errors_for(call: &Recorded, how: How) -> Vec<Fault> {
-    let most = if full() { usize::MAX } else { 1 };
-    let errors = if how == How::ForEver { lasting_errors_of(call) } else { errors_of(call) };
-    errors.into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
-}
-
 type Faults = Vec<(Boundary, Fault)>;
 
 /// A sweep of one role: every fault that `choose` gives for each of its calls. A keeper has something to do only when
@@ -175,7 +167,7 @@ fn sweep(name: &str, claim: &str, role: Role, choose: impl Fn(&[Recorded]) -> Ve
 }
 
 fn once(calls: &[Recorded]) -> Vec<(Recorded, Fault)> {
-    calls.iter().flat_map(|call| errors_for(call, How::Once).into_iter().map(|fault| (call.clone(), fault))).collect()
+    calls.iter().flat_map(|call| failures_of(call, How::Once).into_iter().map(|fault| (call.clone(), fault))).collect()
 }
 
 /// From the first, the middle and the last call of each name on; all of them in a full run.
@@ -185,7 +177,7 @@ fn for_ever(calls: &[Recorded]) -> Vec<(Recorded, Fault)> {
         let (nth, all) = (call.boundary.nth as usize, of_a_name(call));
         full() || nth == 1 || nth == all || nth == all.div_ceil(2)
     });
-    chosen.flat_map(|call| errors_for(call, How::ForEver).into_iter().map(|fault| (call.clone(), fault))).collect()
+    chosen.flat_map(|call| failures_of(call, How::ForEver).into_iter().map(|fault| (call.clone(), fault))).collect()
 }
 
 fn lies(calls: &[Recorded]) -> Vec<(Recorded, Fault)> {

@@ -1,6 +1,6 @@
 //! Which calls the processes of a box make: there they are killed.
 
-use rustbox_tests::{Boundary, Call, Drive, Fault, Lab, Recorded, Role, wait_clean};
+use rustbox_tests::{Boundary, Call, Drive, Driven, Fault, Lab, Recorded, Role, wait_clean};
 
 use crate::trial::victim;
 
@@ -11,32 +11,36 @@ pub(crate) fn calls_of(lab: &Lab, role: Role) -> Vec<Recorded> {
     calls
 }
 
-/// The shortest of three traces of a process when these faults are made: who waits in a loop calls as often as the
-/// scheduler lets it.
-pub(crate) fn shortest(lab: &Lab, faults: &[(Boundary, Fault)], role: Role) -> Vec<Recorded> {
+/// What is of interest in a trace of a box: the shortest of three, since who waits in a loop calls as often as the scheduler
+/// lets it.
+fn shortest_of_three(lab: &Lab, drive: &Drive, of: impl Fn(Driven) -> Vec<Recorded>) -> Vec<Recorded> {
     let trace = || {
         let command = victim(lab);
-        let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() });
+        let driven = command.drive(drive);
         let left = wait_clean(command.box_id(), &lab.state_dir());
         command.forget();
-        assert!(driven.reached() && left.is_empty(), "{role:?}: {driven:?} {left:?}");
-        driven.calls
+        assert!(left.is_empty(), "{:?}: {left:?}", drive.faults);
+        of(driven)
     };
     (0..3).map(|_| trace()).min_by_key(Vec::len).expect("a trace")
 }
 
-/// What a process calls after somebody else was killed: the shortest of three traces of both.
+/// The calls of a process when these faults are made.
+pub(crate) fn shortest(lab: &Lab, faults: &[(Boundary, Fault)], role: Role) -> Vec<Recorded> {
+    let drive = Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() };
+    shortest_of_three(lab, &drive, |driven| {
+        assert!(driven.reached(), "{role:?}: {driven:?}");
+        driven.calls
+    })
+}
+
+/// What a process calls after somebody else was killed.
 pub(crate) fn calls_after(lab: &Lab, dies: (Boundary, Fault), first: Role, second: Role) -> Vec<Recorded> {
-    let trace = || {
-        let command = victim(lab);
-        let driven = command.drive(&Drive { faults: vec![dies], record: vec![first, second], ..Drive::default() });
-        let left = wait_clean(command.box_id(), &lab.state_dir());
-        command.forget();
-        assert!(left.is_empty(), "{dies:?}: {left:?}");
+    let drive = Drive { faults: vec![dies], record: vec![first, second], ..Drive::default() };
+    shortest_of_three(lab, &drive, |driven| {
         let death = driven.calls.iter().position(|call| call.boundary == dies.0).unwrap_or(driven.calls.len());
-        driven.calls.into_iter().skip(death).filter(|call| call.boundary.role == second).collect::<Vec<_>>()
-    };
-    (0..3).map(|_| trace()).min_by_key(Vec::len).expect("a trace")
+        driven.calls.into_iter().skip(death).filter(|call| call.boundary.role == second).collect()
+    })
 }
 
 /// The first, the middle and the last call of each name.
@@ -64,14 +68,9 @@ pub(crate) fn meanwhile(lab: &Lab, role: Role, other: Role) -> Vec<(Recorded, Bo
     of_role.filter_map(|(at, call)| Some((call.clone(), stands(at)?.boundary))).collect()
 }
 
-/// What two processes call until the box is killed: the shortest of three traces.
+/// What two processes call until the box is killed.
 fn both_live(lab: &Lab, role: Role, other: Role) -> Vec<Recorded> {
-    let trace = || {
-        let command = victim(lab);
-        let driven = command.drive(&Drive::record(&[role, other]));
-        let left = wait_clean(command.box_id(), &lab.state_dir());
-        command.forget();
-        assert!(left.is_empty(), "{left:?}");
+    shortest_of_three(lab, &Drive::record(&[role, other]), |driven| {
         let mut calls = driven.calls;
         let kills = |call: &Recorded| {
             call.boundary.call == Call::named("pidfd_send_signal") || call.operand.ends_with("/cgroup.kill")
@@ -79,6 +78,5 @@ fn both_live(lab: &Lab, role: Role, other: Role) -> Vec<Recorded> {
         let of_supervisor = |call: &Recorded| call.boundary.role == Role::Supervisor && kills(call);
         calls.truncate(calls.iter().position(of_supervisor).expect("the kill of a box") + 1);
         calls
-    };
-    (0..3).map(|_| trace()).min_by_key(Vec::len).expect("a trace")
+    })
 }

@@ -61,13 +61,7 @@ pub(crate) fn trial(
 }
 
 /// One attempt, which is judged also when not every fault was made.
-pub(crate) fn attempt(
-    lab: &Lab,
-    sweep: &Sweep,
-    baseline: &Fingerprint,
-    faults: &[(Boundary, Fault)],
-    allowed: Allowed,
-) -> Trial {
+fn attempt(lab: &Lab, sweep: &Sweep, baseline: &Fingerprint, faults: &[(Boundary, Fault)], allowed: Allowed) -> Trial {
     let command = victim(lab);
     // Who is second might not come to its call: a supervisor notices that its keeper dies, and an init dies with its
     // supervisor.
@@ -102,7 +96,7 @@ pub(crate) fn attempt(
 }
 
 /// `rustbox cleanup` of one box takes what is left; what is wrong if it does not.
-pub(crate) fn collect(lab: &Lab, box_id: &str) -> Option<String> {
+fn collect(lab: &Lab, box_id: &str) -> Option<String> {
     let output = lab.call(["cleanup", box_id]);
     let left = wait_clean(box_id, &lab.state_dir());
     let clean = output.status.success() && left.is_empty();

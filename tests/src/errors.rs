@@ -2,7 +2,8 @@
 
 use nix::errno::Errno;
 
-use crate::driver::{Recorded, Role};
+use crate::driver::{Fault, How, Recorded, Role};
+use crate::sweep::full;
 
 /// Calls that are not failed: those that cannot fail, and `close`, which frees the descriptor whatever it returns.
 const NEVER_FAIL: &[&str] = &[
@@ -31,8 +32,7 @@ const OF_THE_RUNTIME: &[&str] =
     &["mmap", "mprotect", "munmap", "brk", "mremap", "rt_sigaction", "rt_sigprocmask", "sigaltstack", "prlimit64"];
 
 /// Errors of this call, the likeliest first; none for one that is left alone.
-#[must_use]
-pub fn errors_of(call: &Recorded) -> Vec<i32> {
+fn errors_of(call: &Recorded) -> Vec<i32> {
     let name = call.boundary.call.name();
     let name = name.as_str();
     if NEVER_FAIL.contains(&name) {
@@ -48,14 +48,21 @@ pub fn errors_of(call: &Recorded) -> Vec<i32> {
     errors.map(|errno| *errno as i32).collect()
 }
 
-/// The same for a call that fails from now on, without two that are answers and no failures.
+/// Without two that are answers and no failures, for a call that fails from now on.
 ///
 /// One that is interrupted is made again, by us and by the language's library: interrupted for ever it does not return. And
 /// "there is none" is what somebody who looks wants to know: told for ever, there is nobody who could know better.
-#[must_use]
-pub fn lasting_errors_of(call: &Recorded) -> Vec<i32> {
+fn lasting_errors_of(call: &Recorded) -> Vec<i32> {
     let answers = [Errno::EINTR as i32, Errno::ENOENT as i32];
     errors_of(call).into_iter().filter(|errno| !answers.contains(errno)).collect()
+}
+
+/// The failures that are to be made of a call; the likeliest one only unless [everything](full) is tried.
+#[must_use]
+pub fn failures_of(call: &Recorded, how: How) -> Vec<Fault> {
+    let most = if full() { usize::MAX } else { 1 };
+    let errors = if how == How::ForEver { lasting_errors_of(call) } else { errors_of(call) };
+    errors.into_iter().take(most).map(|errno| Fault::Fail(errno, how)).collect()
 }
 
 fn by_name(name: &str, operand: &str) -> &'static [Errno] {

@@ -45,7 +45,7 @@ pub use canary::Canary;
 pub use dead_box::{DeadBox, forged_record};
 pub use driver::{Boundary, Call, Drive, Driven, End, Fault, How, Recorded, Role};
 pub use ended::EndedBox;
-pub use errors::{errors_of, is_security_relevant, lasting_errors_of};
+pub use errors::{failures_of, is_security_relevant};
 pub use fingerprint::{Fingerprint, fingerprint_of};
 pub use host::{CgroupLayout, HostState};
 pub use lab::{BoxCommand, Lab, RunningBox};

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Said, Sandbox};
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("SKIP: boxes need root");

@@ -1,6 +1,6 @@
 //! A reader who does not read: what was to be told waits for it, and a signal ends the waiting.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where its box cannot be set up")]
+#![expect(clippy::unwrap_used, reason = "a test stops where its box cannot be set up")]
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
@@ -11,18 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::batch::is_root;
 use crate::sandbox::Sandbox;
 
 /// Nothing here takes as long.
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("SKIP: boxes need root");
-    }
-    root
-}
 
 /// A pipe that takes nothing more, and how much is in it.
 fn full_pipe() -> (PipeReader, PipeWriter, usize) {
