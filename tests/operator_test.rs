@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustbox_core::RunReport;
-use rustbox_tests::{Canary, CgroupLayout, Lab, RunningBox, residue, scan, skip_unless, wait_clean};
+use rustbox_tests::{Canary, CgroupLayout, DeadBox, Lab, RunningBox, residue, scan, skip_unless, wait_clean};
 use rustix::process::Signal;
 
 fn a_living_box<'lab>(lab: &'lab Lab, flags: &[&str]) -> RunningBox<'lab> {
@@ -206,6 +206,23 @@ fn cleanup_collects_what_a_crash_of_everything_left() {
     assert!(!keepers.is_empty(), "no keeper was found: the crash was not one of everything");
     let (code, _, _) = run(lab.rustbox().arg("cleanup"));
     assert_eq!(code, Some(0), "a second cleanup is a no-op");
+}
+
+/// Whoever collects a dead box may be killed in the middle of it: the lock is free then, and the rest still there.
+#[test]
+fn cleanup_takes_over_from_one_that_was_killed() {
+    let lab = Lab::open("takes-over");
+    let mut dead = DeadBox::leave(&lab, 0);
+    let other = dead.hold();
+    let output = std::thread::scope(|scope| {
+        let cleanup = scope.spawn(|| dead.call(&["cleanup", dead.box_id()]));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!cleanup.is_finished(), "it did not wait for the other: {:?}", cleanup.join());
+        drop(other);
+        cleanup.join().expect("no panic")
+    });
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(dead.left(), [""; 0]);
 }
 
 #[test]

@@ -20,8 +20,8 @@ use crate::render::{boxes, escape_text};
 
 /// What is left is named, and this is the exit code.
 const SOMETHING_LEFT: u8 = 1;
-/// How long the supervisor of a killed box may take to remove it.
-const SUPERVISOR_LIMIT: Duration = Duration::from_secs(5);
+/// How long whoever holds a killed box may take to remove it.
+const HOLDER_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is looked whether it did: nothing tells us when a lock is given up.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
@@ -71,16 +71,19 @@ pub(crate) fn cleanup(settings: &Settings, args: &CleanupArgs) -> Result<u8, Cli
     Ok(code)
 }
 
-/// Kills a box and waits until its supervisor has removed it; what has no supervisor any more is removed here.
+/// Kills a box and waits until whoever holds it has removed it: its supervisor, or another rustbox that collects what a
+/// dead one left. What nobody holds is removed here.
 fn kill_and_collect(host: &Host, id: &BoxId) -> Result<Collected, Error> {
     let killed = rustbox_supervisor::kill(host, id)?;
-    if !matches!(killed, Collected::Removed { .. }) {
-        return Ok(killed);
-    }
-    let deadline = Instant::now() + SUPERVISOR_LIMIT;
+    let gone = match killed {
+        Collected::Removed { .. } => killed,
+        Collected::Alive { .. } => Collected::Absent,
+        Collected::Absent | Collected::Left { .. } => return Ok(killed),
+    };
+    let deadline = Instant::now() + HOLDER_LIMIT;
     loop {
         match collect(host, id)? {
-            Collected::Absent => return Ok(killed),
+            Collected::Absent => return Ok(gone),
             Collected::Alive { .. } if Instant::now() < deadline => {
                 // The outcome of the wait is nothing: the look that follows tells.
                 let _ = poll(&mut [], Some(&LOOK_AGAIN));
