@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustbox_core::RunReport;
-use rustbox_tests::{Canary, CgroupLayout, DeadBox, Lab, RunningBox, residue, scan, skip_unless, wait_clean};
+use rustbox_tests::{Canary, CgroupLayout, Lab, RunningBox, residue, scan, skip_unless, wait_clean};
 use rustix::process::Signal;
 
 fn a_living_box<'lab>(lab: &'lab Lab, flags: &[&str]) -> RunningBox<'lab> {
@@ -208,21 +208,26 @@ fn cleanup_collects_what_a_crash_of_everything_left() {
     assert_eq!(code, Some(0), "a second cleanup is a no-op");
 }
 
-/// Whoever collects a dead box may be killed in the middle of it: the lock is free then, and the rest still there.
+/// Whoever collects a dead box may be killed before the last of it, its record, is gone: the lock is free then.
 #[test]
 fn cleanup_takes_over_from_one_that_was_killed() {
     let lab = Lab::open("takes-over");
-    let mut dead = DeadBox::leave(&lab, 0);
-    let other = dead.hold();
-    let output = std::thread::scope(|scope| {
-        let cleanup = scope.spawn(|| dead.call(&["cleanup", dead.box_id()]));
+    let box_id = format!("{}-taken-over", lab.prefix());
+    let _made = run(lab.rustbox().arg("ps"));
+    let place = lab.state_dir().join("boxes").join(&box_id);
+    std::fs::create_dir(&place).expect("a box's directory");
+    let record = serde_json::to_string(&rustbox_tests::forged_record(&box_id, 70_996)).expect("a record");
+    std::fs::write(place.join("lock"), record).expect("a record");
+    let other = std::fs::File::open(place.join("lock")).expect("its lock");
+    other.try_lock().expect("the lock of a dead box");
+    let (code, stdout, stderr) = std::thread::scope(|scope| {
+        let cleanup = scope.spawn(|| run(lab.rustbox().args(["cleanup", &box_id])));
         std::thread::sleep(Duration::from_millis(300));
-        assert!(!cleanup.is_finished(), "it did not wait for the other: {:?}", cleanup.join());
         drop(other);
         cleanup.join().expect("no panic")
     });
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(dead.left(), [""; 0]);
+    assert_eq!(code, Some(0), "{stdout} {stderr}");
+    assert!(!place.exists(), "{stdout} {stderr}");
 }
 
 #[test]

@@ -122,17 +122,6 @@ impl DeadBox {
         }
     }
 
-    /// Takes its lock, as another rustbox does that collects it, until what is returned is dropped.
-    ///
-    /// # Panics
-    /// When somebody has it.
-    #[must_use]
-    pub fn hold(&self) -> File {
-        let lock = File::open(self.state_dir().join("boxes").join(&self.box_id).join("lock")).expect("its lock");
-        lock.try_lock().expect("the lock of a dead box");
-        lock
-    }
-
     /// Its name.
     #[must_use]
     pub fn box_id(&self) -> &str {
