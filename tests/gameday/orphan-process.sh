@@ -45,3 +45,6 @@ sees '"quarantine_reason": "orphan_process_detected"' '"recurrence": 1' '"escala
 follow worker-quarantine 3
 answer='moved by the game day'
 follow worker-quarantine 4
+
+follow orphan-process 7 '[02]'
+sees '"last_clean_audit":' 'rustbox_audit_last_success_timestamp_seconds' 'rustbox_audit_coverage_gaps_total'

@@ -74,7 +74,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Where units, scripts and catalogue say that everything is.
+/// Where units, scripts, rules, dashboard and catalogue say that everything is.
 const PACKAGED: &str = "/usr/local/";
 
 /// A path in a text, and what stands for it under another prefix.
@@ -152,10 +152,16 @@ mod tests {
         let unit = fs::read_to_string(package.join("lib/systemd/system/rustbox.service"))?;
         let script = package.join("bin/rustbox-cleanup-all.sh");
         let mode = fs::metadata(&script)?.permissions().mode();
+        let rules = fs::read_to_string(package.join("share/rustbox/prometheus/rustbox.rules.yml"))?;
+        let dashboard = fs::read_to_string(package.join("share/rustbox/grafana/rustbox.json"))?;
         fs::remove_dir_all(&package)?;
         assert!(unit.contains("ExecStart=/opt/rustbox/bin/rustbox health --recover"), "{unit}");
         assert!(!unit.contains(PACKAGED), "{unit}");
         assert_eq!(mode & 0o777, 0o755);
+        let pages = "/opt/rustbox/share/doc/rustbox/runbooks/";
+        let urls: Vec<_> = rules.lines().filter(|line| line.trim().starts_with("runbook_url: ")).collect();
+        assert!(!urls.is_empty() && urls.iter().all(|url| url.contains(&format!("file://{pages}"))), "{urls:?}");
+        assert!(dashboard.contains(pages) && !dashboard.contains(PACKAGED), "{dashboard}");
         Ok(())
     }
 }

@@ -9,6 +9,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::workspace::Workspace;
 use crate::{apt, command, install, prometheus};
 
+const RULES: &str = "share/rustbox/prometheus/rustbox.rules.yml";
+const DASHBOARD: &str = "share/rustbox/grafana/rustbox.json";
+/// What the path of a page begins with under the default prefix.
+const INSTALLED_PAGES: &str = "/usr/local/share/doc/rustbox/";
+
 /// Installs into a directory of its own, and has every file read by the program that it is for.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     for (program, package) in
@@ -25,6 +30,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     scripts(&workspace.root, &prefix)?;
     units(&destdir, &prefix)?;
     catalogue(&destdir, &prefix)?;
+    pages(&prefix)?;
     users(&destdir, &prefix)?;
     completions(&prefix)?;
     manuals(&prefix)?;
@@ -80,7 +86,7 @@ fn users(destdir: &Path, prefix: &Path) -> Result<()> {
     if !users.starts_with("rustbox-box:x:70000:70000:") { bail!("systemd-sysusers made {users}") } else { Ok(()) }
 }
 
-/// As `journalctl --update-catalog` takes it, and every entry with a page that is installed.
+/// As `journalctl --update-catalog` takes it.
 fn catalogue(destdir: &Path, prefix: &Path) -> Result<()> {
     let [catalogue] =
         files(&prefix.join("lib/systemd/catalog"), "catalog")?.try_into().map_err(|_| anyhow!("one catalogue"))?;
@@ -102,12 +108,29 @@ fn catalogue(destdir: &Path, prefix: &Path) -> Result<()> {
     if listed.lines().count() != entries || entries == 0 {
         bail!("{entries} entries in the catalogue, and journalctl lists {listed}");
     }
-    for page in text.lines().filter_map(|line| line.strip_prefix("Documentation: file:///usr/local/")) {
-        if !prefix.join(page).is_file() {
-            bail!("the catalogue names {page}, which is not installed");
-        }
-    }
     println!("{entries} entries of the message catalogue are listed by journalctl");
+    Ok(())
+}
+
+/// Whoever reads an alert, a panel or the journal is sent to a page: each is installed where it is said to be.
+fn pages(prefix: &Path) -> Result<()> {
+    let mut named = 0;
+    for file in ["lib/systemd/catalog/rustbox.catalog", RULES, DASHBOARD] {
+        let path = prefix.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let ends = |c: char| c.is_whitespace() || c == '"';
+        let pages: Vec<&str> = text.split(INSTALLED_PAGES).skip(1).filter_map(|rest| rest.split(ends).next()).collect();
+        for page in &pages {
+            if !prefix.join("share/doc/rustbox").join(page).is_file() {
+                bail!("{} names {page}, which is not installed", path.display());
+            }
+        }
+        if pages.is_empty() || text.contains("docs/runbooks") {
+            bail!("{} names no page, or one of the sources", path.display());
+        }
+        named += pages.len();
+    }
+    println!("{named} times a page is named by its path, and is there");
     Ok(())
 }
 

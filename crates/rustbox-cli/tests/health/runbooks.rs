@@ -78,12 +78,24 @@ fn every_script_of_a_runbook_is_shipped_and_every_page_is_linked() {
     assert!(named.is_subset(&scripts), "{named:?} of {scripts:?}");
     let rules = std::fs::read_to_string(below_root("packaging/prometheus/rustbox.rules.yml")).unwrap();
     let index = std::fs::read_to_string(below_root("docs/runbooks/README.md")).unwrap();
-    let urls: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
-    assert_eq!(urls.len(), rules.matches("- alert: ").count(), "each alert has its page");
-    for url in urls {
-        assert!(below_root(url).is_file(), "{url}");
-        assert!(index.contains(url.rsplit('/').next().unwrap()), "{url} is not in the index");
+    let rows: Vec<&str> = index.lines().filter(|line| line.starts_with("| `")).collect();
+    let value = |rule: &str, key: &str| {
+        let line = rule.lines().find_map(|line| line.trim().strip_prefix(key));
+        line.unwrap_or_else(|| panic!("no {key}in {rule}")).to_owned()
+    };
+    let mut alerts = 0;
+    for rule in rules.split("- alert: ").skip(1) {
+        let (alert, severity) = (rule.lines().next().unwrap(), value(rule, "labels: {severity: ").replace('}', ""));
+        let url = value(rule, "runbook_url: ");
+        // As it is installed, from this directory.
+        let page = url.strip_prefix("file:///usr/local/share/doc/rustbox/runbooks/").unwrap_or_else(|| panic!("{url}"));
+        assert!(below_root("docs/runbooks").join(page).is_file(), "{url}");
+        let row = rows.iter().find(|row| row.contains(&format!("`{alert}`")));
+        let row = row.unwrap_or_else(|| panic!("{alert} is not in the index"));
+        assert!(row.contains(&severity) && row.contains(page), "{alert}: {severity}, {page}: {row}");
+        alerts += 1;
     }
+    assert!(alerts > 10, "{alerts} alerts");
 }
 
 // S56 for the scripts: who could not look never says that nothing is left, and the worst of several answers is the answer.
