@@ -5,6 +5,9 @@ use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::sandbox::Sandbox;
 
 /// A server, ended when it is dropped.
@@ -27,7 +30,7 @@ impl Served {
     fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let code = text.split(' ').nth(1).unwrap_or_else(|| panic!("{text}")).parse().unwrap();
@@ -78,4 +81,50 @@ fn no_thread_of_the_server_has_a_capability() {
         threads += 1;
     }
     assert!(threads > 1, "the server's own threads were looked at too");
+}
+
+// Whoever resets a connection before it is accepted costs nobody anything: its request can be read, its address is gone.
+#[test]
+fn a_client_that_resets_its_connection_does_not_end_the_server() {
+    let _host = crate::undisturbed();
+    let sandbox = Sandbox::new();
+    let served = Served::start(&sandbox);
+    let pid = Pid::from_child(&served.child);
+    kill_process(pid, Signal::STOP).unwrap();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(&served.address).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        // Closed with a reset.
+        set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    }
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(served.ask("GET", "/healthz").0, 200);
+}
+
+// More of them than there are threads, and each in its way: others are answered in the time that Prometheus waits.
+#[test]
+fn clients_that_say_nothing_or_read_nothing_or_never_end_are_left() {
+    let _host = crate::undisturbed();
+    let sandbox = Sandbox::new();
+    let served = Served::start(&sandbox);
+    let begin = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(&served.address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        // As much as the socket takes.
+        let _ = stream.write(bytes);
+        stream
+    };
+    let asks = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let lasting = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(1 << 20));
+    let clients: Vec<TcpStream> =
+        [b"", &b"GET /hea"[..], asks.as_bytes(), lasting.as_bytes()].repeat(2).into_iter().map(begin).collect();
+    assert_eq!(served.ask("GET", "/healthz").0, 200);
+    assert!(served.ask("GET", "/metrics").1.contains("rustbox_worker_quarantined 0\n"));
+    drop(clients);
+    assert_eq!(served.ask("HEAD", "/healthz").1.lines().last(), Some(""), "without a body");
+    let mut stream = TcpStream::connect(&served.address).unwrap();
+    stream.write_all(b"SSH-2.0-x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
 }
