@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use rustbox_core::{RunPlan, RunReport};
 
 use crate::clock::Clock;
+use crate::controls;
 use crate::error::Error;
 use crate::host::Host;
 use crate::progress::{Progress, RunIo};
@@ -129,8 +130,12 @@ impl Pool {
     /// signalfd, ends one run.
     ///
     /// # Errors
-    /// A box could not be prepared: then none is left.
+    /// A control is missing that the template's mode needs, or a box could not be prepared: then none is left.
     pub fn start(host: Arc<Host>, template: RunPlan, slots: usize, interrupt: Option<OwnedFd>) -> Result<Self, Error> {
+        let missing = controls::refusing(&host, &template);
+        if !missing.is_empty() {
+            return Err(Error::ControlMissing(missing));
+        }
         let slots = slots.clamp(1, SLOTS_MAX);
         // Room for every seat: whoever announces one never waits.
         let (announce, free) = bounded(slots);

@@ -20,7 +20,7 @@ use super::stop::{Interrupts, Stop};
 use crate::args::BatchArgs;
 use crate::commands::host;
 use crate::config::Settings;
-use crate::error::{CliError, chain};
+use crate::error::CliError;
 use crate::health;
 use crate::output::say;
 use crate::signals::Signals;
@@ -63,7 +63,7 @@ pub(crate) fn batch(settings: &Settings, args: &BatchArgs) -> Result<u8, CliErro
     let interrupts = Interrupts::new().map_err(CliError::Signals)?;
     let runs = interrupts.runs.try_clone().map_err(CliError::Signals)?;
     let workers = args.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let pool = Start::new(settings, workers, runs)?;
+    let pool = Start::new(settings, workers, runs).inspect_err(|error| health::count_refusal(settings, error))?;
     let crew = Crew { settings, workers, stop: Stop::default(), pool, depth: Depth::open(settings) };
     let writer = Writer::new(out, !args.unordered);
     crew.run(jobs, done, writer, (signals, interrupts))
@@ -268,11 +268,11 @@ impl Crew<'_> {
         let refused = |error: &CliError| health::count_refusal(self.settings, error);
         let worker = health::before_run(self.settings).inspect_err(refused).map_err(|e| e.lines().join("; "))?;
         let (files, output): (Files, _) = inputs::open(job).map_err(|error| format!("the job's files: {error}"))?;
-        let pool = self.pool.pool(job).inspect_err(|error| refused(error)).map_err(|error| chain(error))?;
+        let pool = self.pool.pool(job).inspect_err(|error| refused(error)).map_err(|e| e.lines().join("; "))?;
         let begun = pool.begin(job.plan.clone(), files);
         drop(queued);
         let ended = begun.and_then(Begun::finish).map_err(CliError::Supervisor).inspect_err(refused);
-        let report = ended.map_err(|error| chain(&error))?;
+        let report = ended.map_err(|error| error.lines().join("; "))?;
         health::after_run(self.settings, worker.as_deref(), &report);
         let matches = inputs::compare(job, output).map_err(|error| format!("compare the output: {error}"))?;
         Ok((Box::new(report), matches))

@@ -188,3 +188,74 @@ fn jobs_can_come_through_a_pipe_and_a_quarantined_worker_takes_none() {
     let metrics = sandbox.rustbox(["metrics"]).stdout;
     assert!(metrics.contains("rustbox_executions_refused_total{reason=\"quarantined\"} 1\n"), "{metrics}");
 }
+
+/// How many of `rustbox_executions_refused_total` there are, by reason.
+fn refused(sandbox: &Sandbox) -> Vec<(String, u64)> {
+    let metrics = sandbox.rustbox(["metrics"]).stdout;
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix("rustbox_executions_refused_total{reason=\""));
+    let counts = lines.map(|line| {
+        let (reason, count) = line.split_once("\"} ").unwrap();
+        (reason.to_owned(), count.parse().unwrap())
+    });
+    counts.filter(|(_, count)| *count > 0).collect()
+}
+
+// What the pool refuses is counted like a run that is refused: each job once, and none as executed.
+#[test]
+fn a_job_that_the_pool_refuses_is_counted() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    assert_eq!(refused(&sandbox), []);
+    let nowhere = json!({"code": "true", "stdout": "/nonexistent/out"});
+    jobs(&sandbox, &[nowhere.clone(), json!({"code": "true"}), nowhere]);
+    let said = batch(&sandbox, &["--workers", "2"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let results = results(&said.stdout);
+    for result in [&results[0], &results[2]] {
+        assert!(result["error"].as_str().is_some_and(|error| error.contains("/nonexistent/out")), "{said:?}");
+    }
+    assert_eq!(results[1]["report"]["status"], "OK", "{said:?}");
+    assert_eq!(refused(&sandbox), [("other".to_owned(), 2)]);
+    let metrics = sandbox.rustbox(["metrics"]).stdout;
+    assert!(metrics.contains("rustbox_executions_total 1\n"), "{metrics}");
+}
+
+// A pool that no box can be prepared for is refused as a run would be.
+#[test]
+fn a_batch_on_a_host_without_a_control_says_which_and_counts_it_so() {
+    if !is_root() {
+        return;
+    }
+    if !std::fs::read_to_string("/proc/self/cgroup").unwrap().contains(":memory:") {
+        eprintln!("SKIP: every controller is on cgroup v2 here");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    jobs(&sandbox, &[json!({"code": "true"}), json!({"code": "true"})]);
+    let said = sandbox.rustbox(["--cgroup-backend", "v2", "batch", "jobs"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for result in results(&said.stdout) {
+        let error = result["error"].as_str().unwrap_or_else(|| panic!("{said:?}"));
+        assert!(error.contains("refused: no memory") && error.contains("Delegate="), "{error}");
+    }
+    assert_eq!(refused(&sandbox), [("control_missing".to_owned(), 2)]);
+}
+
+// No box can be made at all: a batch as a whole, and a run, each count as one.
+#[test]
+fn a_batch_whose_places_cannot_be_used_is_counted_as_refused() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    jobs(&sandbox, &[json!({"code": "true"})]);
+    let nowhere = ["--cgroup-root", "/nonexistent"];
+    for (number, args) in (1..).zip([&["run", "--", "true"][..], &["batch", "jobs"]]) {
+        let said = sandbox.rustbox([&nowhere[..], args].concat());
+        assert_eq!(said.code, Some(125), "{said:?}");
+        assert!(said.stderr.contains("/nonexistent"), "{said:?}");
+        assert_eq!(refused(&sandbox), [("other".to_owned(), number)], "{said:?}");
+    }
+}
