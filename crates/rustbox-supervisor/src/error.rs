@@ -76,7 +76,10 @@ pub enum Error {
     #[error("a control is missing on this host: {}", .0.iter().map(|m| m.control.as_str()).collect::<Vec<_>>().join(", "))]
     ControlMissing(Vec<MissingControl>),
     /// A box of this name is alive.
-    #[error("box {id} is busy: its lock is held{}", owner.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    #[error(
+        "box {id} is busy: its lock is held{} (--wait-for-box=TIME waits for it)",
+        owner.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+    )]
     Busy {
         /// Which box.
         id: BoxId,

@@ -162,6 +162,7 @@ fn a_box_is_listed_while_it_lives_and_gone_after_the_kill() {
 
     let busy = sandbox.rustbox(["run", "--json", "--box-id", &id, "--", "true"]);
     assert_eq!((busy.code, report(&busy)["cause"].as_str()), (Some(125), Some("box_busy")), "{busy:?}");
+    assert!(busy.stderr.contains("--wait-for-box"), "{busy:?}");
 
     let killed = sandbox.rustbox(["kill", &id]);
     assert_eq!(killed.code, Some(0), "{killed:?}");
