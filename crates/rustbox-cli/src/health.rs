@@ -37,7 +37,10 @@ What has a box's uid and no other mark is no proof: a process or an IPC object l
 
 Exit codes: `--check` 0 healthy and accepting, 1 not, 2 cannot tell. `--verify-clean` 0 clean, 1 not clean, 2 could not look.
 `--recover` 0 nothing is left, 1 something is left or too little of something (named), 2 could not look. `--unquarantine` 0 lifted, or there was
-nothing to lift, 1 the host is not clean, 2 that is not known. 125 misuse.";
+nothing to lift, 1 the host is not clean, 2 that is not known. 125 misuse.
+
+The runbooks that are named are in share/doc/rustbox/runbooks below the directory that rustbox is installed into, /usr/local by default;
+in the sources they are in docs/runbooks.";
 
 /// How much JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,6 +55,7 @@ pub(crate) enum JsonForm {
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 #[command(group = clap::ArgGroup::new("deed").multiple(false))]
+#[command(group = clap::ArgGroup::new("worded").multiple(false))]
 pub(crate) struct HealthArgs {
     /// One JSON object on stdout; `--json=full` with `--verify-clean` counts everything
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "brief")]
@@ -69,10 +73,10 @@ pub(crate) struct HealthArgs {
     #[arg(long, requires = "recover")]
     cleanup: bool,
     /// Takes the worker out: `rustbox run` refuses with 120
-    #[arg(long, group = "deed")]
+    #[arg(long, groups = ["deed", "worded"])]
     quarantine: bool,
     /// Puts the worker back, when the host is clean; needs `--reason`
-    #[arg(long, group = "deed")]
+    #[arg(long, groups = ["deed", "worded"])]
     unquarantine: bool,
     /// Refuses runs without a quarantine, as `systemctl stop rustbox` does
     #[arg(long, group = "deed")]
@@ -80,8 +84,8 @@ pub(crate) struct HealthArgs {
     /// Takes that back
     #[arg(long, group = "deed")]
     start_accepting: bool,
-    /// Why, kept word for word
-    #[arg(long, value_name = "TEXT")]
+    /// With `--quarantine` or `--unquarantine`: why, kept word for word
+    #[arg(long, value_name = "TEXT", requires = "worded")]
     reason: Option<String>,
     /// With `--unquarantine`: although the host is not proved clean; that is remembered
     #[arg(long, requires = "unquarantine")]

@@ -45,8 +45,7 @@ impl std::fmt::Display for Refused {
 }
 
 /// What leads out of a quarantine that a person must lift.
-pub(crate) const REVIEW: &str =
-    "docs/runbooks/worker-quarantine.md, then `rustbox health --unquarantine --reason TEXT`";
+pub(crate) const REVIEW: &str = "the runbook worker-quarantine, then `rustbox health --unquarantine --reason TEXT`";
 /// What leads out of any other.
 pub(crate) const RECOVER: &str = "`rustbox health --recover`";
 /// What leads out of a stop.

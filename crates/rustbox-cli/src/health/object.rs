@@ -107,7 +107,7 @@ impl Health {
             quarantine_kind: Some(ReasonKind::StateCorrupted.as_str()),
             quarantine_detail: Some(problem),
             review_required: Some(true),
-            next: Some("`rustbox health --recover`, then docs/runbooks/worker-quarantine.md".to_owned()),
+            next: Some("`rustbox health --recover`, then the runbook worker-quarantine".to_owned()),
             ..Self::nothing(state_dir)
         }
     }

@@ -43,10 +43,11 @@ pub(super) fn page(health: &Health) -> String {
         let call = if health.escalate == Some(true) { ": call somebody now" } else { "" };
         row("violations", &format!("{count} since the last review{call}"));
     }
-    row(
-        "audit",
-        &health.last_clean_audit.as_ref().map_or("none was clean yet".to_owned(), |at| format!("clean at {at}")),
-    );
+    // A state that could not be read, or is damaged, says nothing of audits either.
+    if health.recurrence.is_some() {
+        let last = health.last_clean_audit.as_ref();
+        row("audit", &last.map_or("none was clean yet".to_owned(), |at| format!("clean at {at}")));
+    }
     for unseen in &health.unseen {
         row("not seen", unseen);
     }
@@ -84,11 +85,15 @@ mod tests {
         let dir = std::path::Path::new("/var/lib/rustbox");
         let quarantined = worker(&Event::Quarantine { reason: "orphan_process_detected\u{1b}[2J".into() });
         let stopped = worker(&Event::Stopped);
+        let mut unread = Health::unknown(dir, "open /var/lib/rustbox: Permission denied".to_owned());
+        // It depends on who asks.
+        unread.next = None;
         let pages = [
             Health::known(dir, &WorkerState::default()),
             Health::known(dir, &quarantined),
             Health::known(dir, &stopped),
             Health::damaged(dir, "state.json is torn".to_owned()),
+            unread,
         ];
         insta::assert_snapshot!(pages.iter().map(text).collect::<Vec<_>>().join("--\n"));
     }

@@ -198,6 +198,8 @@ fn deeds_exclude_each_other_and_an_odd_flag_is_misuse() {
         &["health", "--quarantine", "--unquarantine"],
         &["health", "--cleanup"],
         &["health", "--force"],
+        &["health", "--reason", "maintenance"],
+        &["health", "--recover", "--reason", "maintenance"],
         &["health", "--json=everything"],
     ] {
         assert_eq!(sandbox.rustbox(args).code, Some(125), "{args:?}");
