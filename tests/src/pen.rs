@@ -1,7 +1,8 @@
 //! The control run: the same payload without a box, where its attack must succeed.
 
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct Pen {
     command: Vec<String>,
     stdin: Stdio,
 }
+
+/// Bytes that are kept of what a payload prints.
+const MOST_KEPT: u64 = 1 << 20;
 
 /// One process that was alive when the main process had ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,16 +95,29 @@ impl Pen {
         let name = format!("containment-pen-{}-{number}", std::process::id());
         let mut command = Command::new(&program);
         command.arg(&name).args(&self.flags).arg("--").args(&self.command).stdin(self.stdin).stderr(Stdio::piped());
-        let output = command.output().unwrap_or_else(|e| panic!("run {}: {e}", program.display()));
+        let mut child =
+            command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("run {}: {e}", program.display()));
+        let stdout = child.stdout.take().expect("a pipe");
+        let said = std::thread::spawn(move || first_of(stdout));
+        let output = child.wait_with_output().expect("wait for the pen");
+        let said = said.join().expect("no panic");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{command:?}: {}: {stderr}", output.status);
         let last = stderr.lines().last().unwrap_or_default();
         let mut report: PenReport =
             serde_json::from_str(last).unwrap_or_else(|e| panic!("{command:?}: no report: {e}: {stderr}"));
-        report.stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        report.stdout = String::from_utf8_lossy(&said).into_owned();
         assert!(report.left.is_empty(), "the pen could not be emptied: {report:?}");
         report
     }
+}
+
+/// Reads everything, and keeps what comes first: who prints without end fills a gigabyte in seconds.
+fn first_of(mut pipe: ChildStdout) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let _said = pipe.by_ref().take(MOST_KEPT).read_to_end(&mut kept);
+    let _rest = std::io::copy(&mut pipe, &mut std::io::sink());
+    kept
 }
 
 impl PenReport {

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Every shape: this host, v1 alone where it has v1 controllers, v2 alone on Debian's kernel and on that of its backports.
     #[arg(long)]
     matrix: bool,
-    /// Attack another sandbox instead, as `tests/targets/NAME.toml` says: bwrap, firejail, unshare, none, ... May be repeated.
+    /// Attack another sandbox instead, as `tests/targets/NAME.toml` says: bwrap, crun, firejail, unshare, none, ... May be repeated.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["vm", "matrix"])]
     target: Vec<String>,
     /// Only attacks and parts whose name holds this, or one of these with commas between them.

@@ -27,6 +27,9 @@ pub struct Target {
     pub name: String,
     /// The Debian package that has it, for the message when it is not there.
     pub package: String,
+    /// What has to be on this machine, when it is not the first word of the command.
+    #[serde(default)]
+    pub program: Option<String>,
     /// Whether it is started by root; else by an ordinary user.
     #[serde(default)]
     pub root: bool,
@@ -57,7 +60,7 @@ impl Target {
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("read {}: {e}", path.display()))?;
         let target: Self = toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-        let Some(program) = target.command.first() else { return Ok(target) };
+        let Some(program) = target.program.as_ref().or(target.command.first()) else { return Ok(target) };
         if Path::new(program).is_file() {
             Ok(target)
         } else {
@@ -170,7 +173,7 @@ impl Target {
 /// Why a sandbox did not hold, by what can be seen of it; empty when it did.
 fn judge_target(case: &Case, seen: &SeenControl) -> Vec<String> {
     let mut found = Vec::new();
-    let last = last_line(&seen.stdout);
+    let last = cut(last_line(&seen.stdout));
     let Some(code) = seen.main else {
         return vec![format!("it did not end by itself: {last}")];
     };
