@@ -98,6 +98,27 @@ fn every_script_of_a_runbook_is_shipped_and_every_page_is_linked() {
     assert!(alerts > 10, "{alerts} alerts");
 }
 
+// S75: the pages are installed without the rest of the sources.
+#[test]
+fn every_link_of_a_runbook_stays_among_the_runbooks() {
+    let runbooks = below_root("docs/runbooks");
+    let mut links = 0;
+    for entry in std::fs::read_dir(&runbooks).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (page, heading) = link.split_once('#').unwrap_or((link, ""));
+            assert!(!page.contains('/') && runbooks.join(page).is_file(), "{}: {link}", path.display());
+            let there = std::fs::read_to_string(runbooks.join(page)).unwrap();
+            let headings = there.lines().filter(|line| line.starts_with('#'));
+            let mut anchors = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"));
+            assert!(heading.is_empty() || anchors.any(|anchor| anchor == heading), "{}: {link}", path.display());
+            links += 1;
+        }
+    }
+    assert!(links > 10, "{links} links");
+}
+
 // S56 for the scripts: who could not look never says that nothing is left, and the worst of several answers is the answer.
 #[test]
 fn a_script_fails_when_it_could_not_look_or_left_something() {
