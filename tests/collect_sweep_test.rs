@@ -23,7 +23,7 @@ const MISSED_PERCENT: usize = 25;
 /// How often the command is given again while somebody else's box is in its way.
 const ATTEMPTS: usize = 20;
 /// So many calls of one name are tried, unless all are.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 6;
 /// The same for what goes on for ever.
 const FEW: usize = 2;
 /// A recovery reads the same of every process of the host: of calls that differ by a number so many are enough.
@@ -199,12 +199,13 @@ fn kills(calls: &[Recorded]) -> Chosen {
     of_each(calls, SAMPLE, |_| vec![Fault::Kill])
 }
 
-/// The first of each name on entry and the last on exit, or all of them on both.
+/// The first of each name on entry and the last on exit, in turn; or all of them on both.
 fn delays(calls: &[Recorded]) -> Chosen {
+    let step = if full() { 1 } else { 2 };
     let backwards: Vec<Recorded> = calls.iter().rev().cloned().collect();
-    let mut late = of_each(calls, 1, |_| vec![Fault::DelayEntry(LATE)]);
-    late.extend(of_each(&backwards, 1, |_| vec![Fault::DelayExit(LATE)]));
-    late
+    let entry = of_each(calls, 1, |_| vec![Fault::DelayEntry(LATE)]);
+    let exit = of_each(&backwards, 1, |_| vec![Fault::DelayExit(LATE)]);
+    entry.into_iter().step_by(step).chain(exit.into_iter().skip(step - 1).step_by(step)).collect()
 }
 
 macro_rules! sweeps {
