@@ -222,8 +222,9 @@ fn cleanup_takes_over_from_one_that_was_killed() {
     other.try_lock().expect("the lock of a dead box");
     let (code, stdout, stderr) = std::thread::scope(|scope| {
         let cleanup = scope.spawn(|| run(lab.rustbox().args(["cleanup", &box_id])));
-        std::thread::sleep(Duration::from_millis(300));
+        let gave_up = rustbox_tests::wait_until(Duration::from_millis(300), || cleanup.is_finished().then_some(()));
         drop(other);
+        assert!(gave_up.is_none(), "it did not wait for the other: {:?}", cleanup.join());
         cleanup.join().expect("no panic")
     });
     assert_eq!(code, Some(0), "{stdout} {stderr}");
