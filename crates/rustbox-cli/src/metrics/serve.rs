@@ -1,4 +1,4 @@
-//! `rustbox metrics --listen`: a few threads, each with one connection at a time and one request on it.
+//! `rustbox metrics --listen`: some threads, each with one connection at a time and one request on it.
 //!
 //! Each answer is made anew from the files, so that there is nothing to keep in step with other processes. Nobody says who
 //! is at the other end, so whatever is read has a bound and a connection has a deadline: one that says nothing, or reads nothing,
@@ -19,8 +19,9 @@ use crate::health::view;
 use crate::output::say;
 use crate::render::escape_text;
 
-/// Connections that are served at once: a scrape, a probe, and some that do not answer.
-const THREADS: usize = 4;
+/// Connections that are served at once: a scrape, a probe, and many that come to nothing. A thread that waits costs next to
+/// nothing.
+const THREADS: usize = 16;
 /// For a request to be there, and as long again for its answer to be taken. Prometheus waits ten seconds.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Longest head of a request; Prometheus's has some 300 bytes.

@@ -117,7 +117,7 @@ fn clients_that_say_nothing_or_read_nothing_or_never_end_are_left() {
     let asks = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
     let lasting = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(1 << 20));
     let clients: Vec<TcpStream> =
-        [b"", &b"GET /hea"[..], asks.as_bytes(), lasting.as_bytes()].repeat(2).into_iter().map(begin).collect();
+        [b"", &b"GET /hea"[..], asks.as_bytes(), lasting.as_bytes()].repeat(6).into_iter().map(begin).collect();
     assert_eq!(served.ask("GET", "/healthz").0, 200);
     assert!(served.ask("GET", "/metrics").1.contains("rustbox_worker_quarantined 0\n"));
     drop(clients);
