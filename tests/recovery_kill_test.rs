@@ -43,6 +43,8 @@ const READERS: &str = "\
 const MADE: &[&str] = &[".new", "counters.log", "quarantine-history.json", "lock"];
 /// Boundaries that may be missed, of a hundred: others make and remove boxes on the same host meanwhile.
 const MISSED_PERCENT: usize = 10;
+/// Fewer kills show nothing. A second kill misses more often than not on a busy machine.
+const FEWEST: u64 = 8;
 /// How often a boundary is tried that was not reached.
 const ATTEMPTS: usize = 3;
 
@@ -114,7 +116,7 @@ impl Swept {
         eprintln!("{name}: {tried} kills, {failed} failed, {not_reached} not reached, {seconds:.1} s; {figures:?}");
         assert!(self.wrong.is_empty(), "{:#?}", self.wrong);
         assert!(self.again <= allowed_again, "run {} times more, and {allowed_again} are allowed", self.again);
-        assert!(*tried > 10, "only {tried} kills");
+        assert!(*tried >= FEWEST, "only {tried} kills");
         self.part
     }
 }
