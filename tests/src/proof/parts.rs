@@ -29,6 +29,8 @@ pub struct PartProgram {
     pub full: BTreeMap<String, String>,
     /// About how long the quick mode takes.
     pub seconds: u32,
+    /// About how long the full mode takes.
+    pub full_seconds: u32,
 }
 
 /// Every program.

@@ -148,16 +148,13 @@ struct Progress<'a> {
     full: bool,
 }
 
-/// How much longer a part takes in full mode, for the estimate.
-const FULL_FACTOR: u32 = 10;
-
 impl<'a> Progress<'a> {
     fn new(attacks: usize, programs: Vec<&'a PartProgram>, full: bool) -> Self {
         Self { attacks, done: 0, begun: Instant::now(), programs, full }
     }
 
     fn seconds(&self, program: &PartProgram) -> u32 {
-        program.seconds * if self.full { FULL_FACTOR } else { 1 }
+        if self.full { program.full_seconds } else { program.seconds }
     }
 
     fn count(&self) -> String {
