@@ -34,6 +34,9 @@ impl Program<'_> {
     }
 }
 
+/// Neither green nor red: nothing was tried.
+const UNREACHED: &str = "the moment was never reached";
+
 /// What is wrong, or nothing.
 type Check = fn(&Lab, Program<'_>) -> Result<(), String>;
 
@@ -66,7 +69,8 @@ fn every_planted_bug_turns_its_check_red() {
         let lab = Lab::open(&format!("red-{number}"));
         let red = check(&lab, Program { path: &planted, bug });
         let detail = format!("{name}: {}", red.as_ref().err().map_or("did not notice", String::as_str));
-        part.planted.push(Planted { bug: (*bug).to_owned(), turned_red: red.is_err(), detail });
+        let turned_red = red.is_err_and(|why| why != UNREACHED);
+        part.planted.push(Planted { bug: (*bug).to_owned(), turned_red, detail });
     }
     part.seconds = begun.elapsed().as_secs_f64();
     part.publish();
@@ -154,16 +158,16 @@ fn an_init_that_lost_its_signal_dies(lab: &Lab, program: Program<'_>) -> Result<
     let waits = keeper.iter().find(|call| call.boundary.call == Call::named("ppoll")).ok_or("no wait of the keeper")?;
     faults.push((waits.boundary, Fault::Kill));
     faults.push((before_the_kill(lab, program)?, Fault::Kill));
-    // Four faults of three processes in one run: a fast supervisor is often past its moment.
+    // A keeper that is dead too early is noticed, and the supervisor comes to another kill than this.
     for _ in 0..60 {
         let command = program.a_box(lab, &[]);
-        let driven = command.drive(&Drive { faults: faults.clone(), ..Drive::default() });
+        let driven = command.drive(&Drive { faults: faults.clone(), together: true, ..Drive::default() });
         let survived = survivors(lab, command.box_id());
         if driven.reached() {
             return survived;
         }
     }
-    Err("the moment was never reached".to_owned())
+    Err(UNREACHED.to_owned())
 }
 
 /// The moment at which everything of a box is there, and nothing is killed yet.
