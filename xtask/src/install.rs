@@ -132,6 +132,7 @@ fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packaging;
 
     #[test]
     fn a_package_is_made_below_its_own_directory() -> Result<()> {
@@ -152,8 +153,8 @@ mod tests {
         let unit = fs::read_to_string(package.join("lib/systemd/system/rustbox.service"))?;
         let script = package.join("bin/rustbox-cleanup-all.sh");
         let mode = fs::metadata(&script)?.permissions().mode();
-        let rules = fs::read_to_string(package.join("share/rustbox/prometheus/rustbox.rules.yml"))?;
-        let dashboard = fs::read_to_string(package.join("share/rustbox/grafana/rustbox.json"))?;
+        let rules = fs::read_to_string(package.join(packaging::RULES))?;
+        let dashboard = fs::read_to_string(package.join(packaging::DASHBOARD))?;
         fs::remove_dir_all(&package)?;
         assert!(unit.contains("ExecStart=/opt/rustbox/bin/rustbox health --recover"), "{unit}");
         assert!(!unit.contains(PACKAGED), "{unit}");

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::workspace::Workspace;
 use crate::{apt, command, install, prometheus};
 
-const RULES: &str = "share/rustbox/prometheus/rustbox.rules.yml";
-const DASHBOARD: &str = "share/rustbox/grafana/rustbox.json";
+pub(crate) const RULES: &str = "share/rustbox/prometheus/rustbox.rules.yml";
+pub(crate) const DASHBOARD: &str = "share/rustbox/grafana/rustbox.json";
 /// What the path of a page begins with under the default prefix.
 const INSTALLED_PAGES: &str = "/usr/local/share/doc/rustbox/";
 

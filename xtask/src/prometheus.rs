@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{apt, command};
+use crate::{apt, command, packaging};
 
 /// Prometheus and its tool.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ fn every_alert_has_both_cases(directory: &Path) -> Result<()> {
 
 /// Every expression of the dashboard is parsed by Prometheus's parser, and asks for series that the program exports.
 fn dashboard(promtool: &Path, prefix: &Path, metrics: &str) -> Result<Vec<String>> {
-    let path = prefix.join("share/rustbox/grafana/rustbox.json");
+    let path = prefix.join(packaging::DASHBOARD);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let dashboard: serde_json::Value = serde_json::from_str(&text).context("parse the dashboard")?;
     let mut expressions = Vec::new();

@@ -173,6 +173,11 @@ impl CliError {
         if let Self::Supervisor(rustbox_supervisor::Error::ControlMissing(missing)) = self { missing } else { &[] }
     }
 
+    /// The same as [`Self::lines`], in one.
+    pub(crate) fn line(&self) -> String {
+        self.lines().join("; ")
+    }
+
     /// Lines for people, without the program's name.
     pub(crate) fn lines(&self) -> Vec<String> {
         if let Self::Config(problems) = self {

@@ -13,10 +13,8 @@ use crate::host::Host;
 use crate::lease;
 use crate::leftover;
 use crate::lock::{self, BoxLock, Taken};
-use crate::teardown::chain;
+use crate::teardown::{KILL_LIMIT, chain};
 
-/// How long a killed box may take to be empty.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long the removal of an empty cgroup may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
 /// How often a box that is replaced under our eyes is looked at again.

@@ -2,6 +2,7 @@
 
 use rustbox_core::{AppliedControl, Controls, MissingControl, Mode, Network, PidfdMode, RunPlan, SeccompMode};
 
+use crate::error::Error;
 use crate::host::Host;
 use crate::sandbox::{Facts, applied};
 use crate::told::Told;
@@ -111,10 +112,11 @@ fn report(host: &Host, plan: &RunPlan, applied_controls: Vec<AppliedControl>) ->
     }
 }
 
-/// The controls that keep a strict run from taking place.
-pub(crate) fn refusing(host: &Host, plan: &RunPlan) -> Vec<MissingControl> {
-    match plan.mode {
+/// Refuses a strict run for which a control is missing.
+pub(crate) fn require(host: &Host, plan: &RunPlan) -> Result<(), Error> {
+    let missing = match plan.mode {
         Mode::Strict => host.hierarchies().missing(&plan.limits),
         Mode::Permissive => Vec::new(),
-    }
+    };
+    if missing.is_empty() { Ok(()) } else { Err(Error::ControlMissing(missing)) }
 }

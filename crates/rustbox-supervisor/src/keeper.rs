@@ -10,7 +10,6 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use rustbox_cgroup::BoxCgroup;
 use rustbox_core::{BoxId, CgroupBackend, Limits};
@@ -22,14 +21,12 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::keeper_child::{self, Plan};
 use crate::lock;
+use crate::teardown::KILL_LIMIT;
 
 /// Records that the keeper is sent, each with descriptors.
 pub(crate) const TAG_LEASE: u8 = b'U';
 pub(crate) const TAG_LOCK: u8 = b'L';
 pub(crate) const TAG_CGROUPS: u8 = b'C';
-
-/// How long a killed keeper may take to end: as long as a killed box, since a busy disk holds either up.
-const DISMISS_LIMIT: Duration = Duration::from_secs(10);
 
 /// The supervisor's side of its keeper.
 #[derive(Debug)]
@@ -60,7 +57,8 @@ impl Keeper {
     /// Ends a keeper that is not needed any more, and reaps it.
     pub(crate) fn dismiss(self) -> Result<(), Error> {
         self.process.kill()?;
-        if !self.process.ends_within(DISMISS_LIMIT) {
+        // A busy disk holds it up as it does a box.
+        if !self.process.ends_within(KILL_LIMIT) {
             return Err(Error::KeeperStays { pid: self.process.pid() });
         }
         self.process.wait()?;

@@ -132,10 +132,7 @@ impl Pool {
     /// # Errors
     /// A control is missing that the template's mode needs, or a box could not be prepared: then none is left.
     pub fn start(host: Arc<Host>, template: RunPlan, slots: usize, interrupt: Option<OwnedFd>) -> Result<Self, Error> {
-        let missing = controls::refusing(&host, &template);
-        if !missing.is_empty() {
-            return Err(Error::ControlMissing(missing));
-        }
+        controls::require(&host, &template)?;
         let slots = slots.clamp(1, SLOTS_MAX);
         // Room for every seat: whoever announces one never waits.
         let (announce, free) = bounded(slots);

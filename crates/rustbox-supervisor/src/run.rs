@@ -28,10 +28,7 @@ pub fn run<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>) -> Result<RunRe
 
 /// The same with files that are open already.
 pub(crate) fn run_with<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>, files: Files) -> Result<RunReport, Error> {
-    let missing = controls::refusing(host, plan);
-    if !missing.is_empty() {
-        return Err(Error::ControlMissing(missing));
-    }
+    controls::require(host, plan)?;
     check_passed(plan)?;
     let clock = Clock::start();
     run_in_new_box(host, plan, io, Streams::open_with(plan, files)?, clock)

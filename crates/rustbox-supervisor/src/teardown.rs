@@ -25,7 +25,7 @@ use crate::watch;
 
 /// How long a killed box may take to be gone before it is called a violation. 2,000 processes were
 /// measured at 126 ms, a fork bomb at 756 ms; a task in uninterruptible sleep takes as long as it likes.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long the removal of an empty cgroup may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
 /// How long a dead task may wait to be reaped, and the kernel's count to follow.

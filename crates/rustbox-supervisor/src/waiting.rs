@@ -35,10 +35,7 @@ pub(crate) struct Ready {
 impl Ready {
     /// Opens what the run needs, and puts the program into a record; none when it needs a box of its own.
     pub(crate) fn of(host: &Host, plan: &RunPlan, files: &mut Files) -> Result<Option<Self>, Error> {
-        let missing = controls::refusing(host, plan);
-        if !missing.is_empty() {
-            return Err(Error::ControlMissing(missing));
-        }
+        controls::require(host, plan)?;
         check_passed(plan)?;
         let job = match Job::new(plan) {
             Ok(job) => job,

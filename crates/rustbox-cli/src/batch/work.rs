@@ -266,13 +266,13 @@ impl Crew<'_> {
 
     fn run_job(&self, job: &Job, queued: Queued<'_>) -> Result<(Box<RunReport>, Option<bool>), String> {
         let refused = |error: &CliError| health::count_refusal(self.settings, error);
-        let worker = health::before_run(self.settings).inspect_err(refused).map_err(|e| e.lines().join("; "))?;
+        let worker = health::before_run(self.settings).inspect_err(refused).map_err(|error| error.line())?;
         let (files, output): (Files, _) = inputs::open(job).map_err(|error| format!("the job's files: {error}"))?;
-        let pool = self.pool.pool(job).inspect_err(|error| refused(error)).map_err(|e| e.lines().join("; "))?;
+        let pool = self.pool.pool(job).inspect_err(|error| refused(error)).map_err(|error| error.line())?;
         let begun = pool.begin(job.plan.clone(), files);
         drop(queued);
         let ended = begun.and_then(Begun::finish).map_err(CliError::Supervisor).inspect_err(refused);
-        let report = ended.map_err(|error| error.lines().join("; "))?;
+        let report = ended.map_err(|error| error.line())?;
         health::after_run(self.settings, worker.as_deref(), &report);
         let matches = inputs::compare(job, output).map_err(|error| format!("compare the output: {error}"))?;
         Ok((Box::new(report), matches))

@@ -20,8 +20,9 @@ const WALL_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 pub(super) fn a_box(settings: &Settings) -> Option<Need> {
     rustix::process::geteuid().is_root().then(|| match try_one(settings) {
         Ok(report) => judge(&report),
-        Err(error) => Need::new(NAME, Verdict::Fail, error.lines().join("; "), REQUIRED)
-            .fix("see the lines above that do not pass"),
+        Err(error) => {
+            Need::new(NAME, Verdict::Fail, error.line(), REQUIRED).fix("see the lines above that do not pass")
+        }
     })
 }
 

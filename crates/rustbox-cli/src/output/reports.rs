@@ -104,7 +104,7 @@ impl Reports {
             status: if error.is_interrupted() { Some(Status::Int) } else { (!refused).then_some(Status::Ie) },
             cause: error.cause(),
             exit_code,
-            message: error.lines().join("; "),
+            message: error.line(),
             missing_controls: error.missing_controls(),
         };
         let meta = render::meta_refused(&refusal.message);
