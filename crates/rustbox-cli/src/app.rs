@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Lazy};
 use crate::config::Settings;
 use crate::error::CliError;
 use crate::{args, commands, log, output};
@@ -37,17 +37,17 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { directory } => commands::man(directory.as_deref()),
         Command::Config { action } => commands::config(&global, &action),
-        Command::Run(args) if global.dry_run => commands::dry_run(&settings()?, *args),
-        Command::Run(args) => commands::run(&settings()?, *args),
-        Command::Batch(args) => crate::batch::batch(&settings()?, &args),
+        Command::Run(Lazy(args)) if global.dry_run => commands::dry_run(&settings()?, *args),
+        Command::Run(Lazy(args)) => commands::run(&settings()?, *args),
+        Command::Batch(Lazy(args)) => crate::batch::batch(&settings()?, &args),
         Command::CgroupRoot => commands::cgroup_root(&settings()?),
-        Command::Doctor(args) => commands::doctor(&settings()?, &args),
-        Command::Health(args) => crate::health::health(&settings()?, &args),
-        Command::Metrics(args) => crate::metrics::metrics(&settings()?, &args),
-        Command::Audit(args) => commands::audit(&settings()?, &args),
+        Command::Doctor(Lazy(args)) => commands::doctor(&settings()?, &args),
+        Command::Health(Lazy(args)) => crate::health::health(&settings()?, &args),
+        Command::Metrics(Lazy(args)) => crate::metrics::metrics(&settings()?, &args),
+        Command::Audit(Lazy(args)) => commands::audit(&settings()?, &args),
         Command::Tree => commands::tree(&settings()?),
         Command::Ps { json } => commands::ps(&settings()?, json),
         Command::Kill { box_id } => commands::kill(&settings()?, &box_id),
-        Command::Cleanup(args) => commands::cleanup(&settings()?, &args),
+        Command::Cleanup(Lazy(args)) => commands::cleanup(&settings()?, &args),
     }
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod batch;
 mod doctor;
+mod lazy;
 mod run;
 mod values;
 
@@ -15,6 +16,7 @@ use rustbox_core::CgroupBackend;
 pub(crate) use audit::AuditArgs;
 pub(crate) use batch::BatchArgs;
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use lazy::Lazy;
 pub(crate) use run::RunArgs;
 pub(crate) use values::{EnvArg, LogChoice, LogFormat};
 
@@ -77,13 +79,19 @@ const KEYS: [&str; 4] = ["state_dir", "runtime_dir", "cgroup_root", "cgroup_back
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Run(Box<RunArgs>),
-    Batch(BatchArgs),
+    /// Runs a program in a box of its own, under limits, and leaves nothing behind.
+    Run(Lazy<Box<RunArgs>>),
+    /// Runs many programs, each in a box of its own that was prepared before it was needed.
+    Batch(Lazy<BatchArgs>),
+    /// Tries everything that a box needs on this host by doing it, and says how to get what is missing.
     #[command(visible_alias = "check")]
-    Doctor(DoctorArgs),
-    Audit(AuditArgs),
-    Health(crate::health::HealthArgs),
-    Metrics(crate::metrics::MetricsArgs),
+    Doctor(Lazy<DoctorArgs>),
+    /// Finds every process of a box that is not where it belongs, and whatever dead boxes left.
+    Audit(Lazy<AuditArgs>),
+    /// Says whether this worker may be given work; recovers it, takes it out and puts it back.
+    Health(Lazy<crate::health::HealthArgs>),
+    /// Prints what is counted and known in the text format of Prometheus.
+    Metrics(Lazy<crate::metrics::MetricsArgs>),
     /// Draws every box: supervisor, init, payloads, and in red what is not where it belongs.
     Tree,
     /// Lists the boxes of this host and the processes in them.
@@ -101,7 +109,7 @@ pub(crate) enum Command {
     },
     /// Removes what dead boxes left behind; kills a living one only when it is named, or with `--all`.
     #[command(after_help = COLLECT_HELP)]
-    Cleanup(CleanupArgs),
+    Cleanup(Lazy<CleanupArgs>),
     /// Prints the cgroup directories in which boxes live, the one that lists every process of a box first.
     CgroupRoot,
     /// Looks at the configuration.
@@ -125,7 +133,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Which boxes to clean up; without a choice, all dead ones.
+/// Arguments of `rustbox cleanup`: which boxes; without a choice, all dead ones.
 #[derive(Debug, Args)]
 pub(crate) struct CleanupArgs {
     /// Id of one box: killed if it is alive, then removed
@@ -151,7 +159,7 @@ pub(crate) enum ConfigAction {
 
 /// The program's arguments as clap describes them.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    lazy::tell_of_all(Cli::command())
 }
 
 /// Parses the program's arguments.
@@ -159,12 +167,13 @@ pub(crate) fn command() -> clap::Command {
 /// # Errors
 /// What clap says, which includes `--help` and `--version`.
 pub(crate) fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches_from(args)?;
+    let args: Vec<_> = args.into_iter().collect();
+    let matches = lazy::tell_of_typed(Cli::command(), &args).try_get_matches_from(args)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command()))?;
     let sources = KEYS.iter().filter_map(|key| matches.value_source(key).map(|source| (*key, source)));
     cli.global.sources = sources.collect();
     if let (Command::Run(run), Some(("run", sub))) = (&mut cli.command, matches.subcommand()) {
-        run.order_binds(sub);
+        run.0.order_binds(sub);
     }
     Ok(cli)
 }

@@ -51,7 +51,7 @@ pub(crate) enum JsonForm {
     Full,
 }
 
-/// Says whether this worker may be given work; recovers it, takes it out and puts it back.
+/// Arguments of `rustbox health`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 #[command(group = clap::ArgGroup::new("deed").multiple(false))]

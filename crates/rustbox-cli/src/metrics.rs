@@ -20,7 +20,7 @@ const HELP: &str = "\
 up every capability before it answers, and needs none: what it reads belongs to root.
 Exit codes: 0, 2 the counters could not be read, 125 misuse, DIR cannot be written to or ADDRESS cannot be listened on.";
 
-/// Prints what is counted and known in the text format of Prometheus.
+/// Arguments of `rustbox metrics`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct MetricsArgs {

@@ -13,7 +13,7 @@ With --kill the exit code tells what is left after it. What was found counts for
 --watch follows the kernel's process events, and compares the boxes' cgroups with their namespaces every 50 ms. Each finding is
 a log event; with --json it is a line on stdout too, as is each full pass. SIGTERM ends it; the exit code is that of the worst.";
 
-/// Finds every process of a box that is not where it belongs, and whatever dead boxes left
+/// Arguments of `rustbox audit`.
 #[derive(Debug, Args)]
 #[command(after_help = VERDICTS)]
 pub(crate) struct AuditArgs {

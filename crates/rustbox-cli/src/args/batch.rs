@@ -22,7 +22,7 @@ ends a batch whose results nobody reads.
 Exit codes: 0 every job has a report, 1 some have an error, 120 the worker is quarantined, 121 something was
 left of a box, 125 rustbox failed or misuse, 128+N interrupted by signal N.";
 
-/// Runs many programs, each in a box of its own that was prepared before it was needed
+/// Arguments of `rustbox batch`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct BatchArgs {

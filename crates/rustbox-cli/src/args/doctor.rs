@@ -7,7 +7,7 @@ One line for each need: PASS (there), LIMITED (boxes run, but something is weake
 runs in strict mode), UNKNOWN (could not look). INFO lines are for people and decide nothing.
 Exit codes: 0 boxes run here, 1 something fails, 2 could not look, 125 misuse.";
 
-/// Tries everything that a box needs on this host by doing it, and says how to get what is missing
+/// Arguments of `rustbox doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = VERDICTS)]
 pub(crate) struct DoctorArgs {

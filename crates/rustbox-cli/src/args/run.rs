@@ -42,7 +42,7 @@ const ISOLATION: &str = "Isolation";
 const BOX: &str = "The box";
 const REPORTS: &str = "Reports";
 
-/// Runs a program in a box of its own, under limits, and leaves nothing behind
+/// Arguments of `rustbox run`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunArgs {
