@@ -19,7 +19,8 @@
 //! Descriptors: one end of the supervisor's socket, the supervisor's pidfd, a signalfd, what
 //! cgroup v1 and the mounts need. The payload gets none of them.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustbox_core::planted::{Bug, is};
 use rustbox_core::{Actor, Stage};
@@ -39,7 +40,7 @@ use crate::orders::Orders;
 use crate::reap::{Main, Term, reap};
 use crate::root;
 use crate::status_file::{STATUS_BYTES, StatusFile};
-use crate::sys::{self, CloneRequest};
+use crate::sys;
 
 /// What the supervisor sends to release init; anything else is death.
 pub(crate) const GO: &[u8; 8] = b"rbx-go!\n";
@@ -53,8 +54,9 @@ pub(crate) const ORPHANED: i32 = 2;
 pub(crate) fn run(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> i32 {
     let prepared = arm(plan, supervisor).and_then(|()| prepare(plan));
     let released = prepared.and_then(|children| wait_for_go(supervisor).map(|()| children));
-    let ended = released.and_then(|children| run_payload(plan, supervisor, children));
-    ended.unwrap_or_else(|failure| give_up(supervisor, failure))
+    let orders = Orders::of(plan);
+    let never = released.and_then(|children| run_payload(plan, &orders, supervisor, children));
+    never.map_or_else(|failure| give_up(supervisor, failure), |never| match never {})
 }
 
 /// Tells what failed, and leaves: the kernel kills what is left.
@@ -159,18 +161,53 @@ fn prepare(plan: &Blueprint) -> Result<OwnedFd, Failure> {
     Ok(children)
 }
 
-/// Starts the payload, gives up all power, and stays until the end.
-fn run_payload(plan: &Blueprint, supervisor: BorrowedFd<'_>, children: OwnedFd) -> Result<i32, Failure> {
-    let orders = Orders::of(plan);
-    let (pid, teller) = fork_payload(plan, &orders, supervisor)?;
+/// Starts the payload, and stays until the end of the box, which is this process's.
+///
+/// The two share their memory until the program is executed: each only reads what the other has too.
+fn run_payload(
+    plan: &Blueprint,
+    orders: &Orders<'_>,
+    supervisor: BorrowedFd<'_>,
+    children: OwnedFd,
+) -> Result<Infallible, Failure> {
+    let at_fork = Failure::at(Stage::Fork);
+    // Not sockets: those of a network namespace are in its /proc/net/unix, where the payload would see ours.
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
+    let (hear, go) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
+    let stack = sys::Stack::new().map_err(&at_fork)?;
+    let number = |fd: &OwnedFd| sys::borrow(fd.as_raw_fd());
+    let (of_init, to_init) = ([number(&told), number(&go)], ToInit { tell: number(&tell), hear: number(&hear) });
+    let child = move || {
+        of_init.into_iter().for_each(sys::forget_fd);
+        match plan.program {
+            Program::Known => child::run(&plan.payload, orders, supervisor, to_init),
+            Program::Later => later::run(&plan.payload, supervisor, to_init),
+        }
+    };
+    sys::clone_sharing(&stack, child, |cloned| {
+        drop((tell, hear));
+        let started = cloned.map_err(Failure::at(Stage::Fork)).and_then(|pid| {
+            release_payload(plan, pid, &told, &go)?;
+            drop(go);
+            power_down(plan).map(|()| pid)
+        });
+        let term = match plan.program {
+            Program::Known => Term::known(orders.wait, orders.backstop_ns),
+            Program::Later => Term::told_by(told),
+        };
+        match started {
+            Ok(pid) => reap(plan, supervisor, &Main { pid, children }, term),
+            Err(failure) => give_up(supervisor, failure),
+        }
+    })
+}
+
+/// Gives up everything that only the start of the payload needed.
+fn power_down(plan: &Blueprint) -> Result<(), Failure> {
     child::drop_capabilities().map_err(Failure::at(Stage::Capabilities))?;
     arm_death_signal().map_err(Failure::at(Stage::Arm))?;
     die_if_orphaned(plan);
-    let term = match plan.program {
-        Program::Known => Term::known(orders.wait, orders.backstop_ns),
-        Program::Later => Term::told_by(teller),
-    };
-    Ok(reap(plan, supervisor, &Main { pid, children }, term))
+    Ok(())
 }
 
 fn loopback() -> Result<(), Errno> {
@@ -193,36 +230,19 @@ fn drop_bounding_set() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Forks, waits until the child has nothing left to take off, believes the kernel and not the
-/// child, and lets it go. With its pid comes what it can still tell by, until it executes the program.
-fn fork_payload(plan: &Blueprint, orders: &Orders<'_>, supervisor: BorrowedFd<'_>) -> Result<(i32, OwnedFd), Failure> {
-    let at_fork = Failure::at(Stage::Fork);
-    // Not sockets: those of a network namespace are in its /proc/net/unix, where the payload would see ours.
-    let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
-    let (hear, go) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
-    let request = CloneRequest { namespaces: 0, exit_signal: libc::SIGCHLD.unsigned_abs().into(), cgroup: None };
-    let cloned = sys::clone3(&request, || {
-        sys::forget_fd(told.as_fd());
-        sys::forget_fd(go.as_fd());
-        let init = ToInit { tell: tell.as_fd(), hear: hear.as_fd() };
-        match plan.program {
-            Program::Known => child::run(&plan.payload, orders, supervisor, init),
-            Program::Later => later::run(&plan.payload, supervisor, init),
-        }
-    });
-    let (pid, _pidfd) = cloned.map_err(&at_fork)?;
-    drop((tell, hear));
+/// Waits until the child has nothing left to take off, believes the kernel and not the child, and lets it go.
+fn release_payload(plan: &Blueprint, pid: i32, told: &OwnedFd, go: &OwnedFd) -> Result<(), Failure> {
     let mut ready = [0; 8];
-    match rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut ready[..])) {
+    match rustix::io::retry_on_intr(|| rustix::io::read(told, &mut ready[..])) {
         Ok(8) => {}
         // The child has told the supervisor why; its end is reaped and reported like any other.
-        _ => return Ok((pid, told)),
+        _ => return Ok(()),
     }
     if plan.reads_back {
         check_payload(&plan.payload, pid)?;
     }
-    rustix::io::write(&go, &cpu_ns().to_ne_bytes()).map_err(Failure::at(Stage::Release))?;
-    Ok((pid, told))
+    rustix::io::write(go, &cpu_ns().to_ne_bytes()).map_err(Failure::at(Stage::Release))?;
+    Ok(())
 }
 
 /// `/proc/<pid>/status` of the child, against what was ordered. `item` of the failure says which.

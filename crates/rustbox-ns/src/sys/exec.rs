@@ -4,7 +4,9 @@ use std::ffi::{CStr, CString, c_char};
 
 use rustix::io::Errno;
 
-use super::last_errno;
+use syscalls::{Sysno, syscall};
+
+use super::answer;
 
 /// A null-terminated array of C strings that owns what it points to.
 #[derive(Debug)]
@@ -56,8 +58,8 @@ impl<'a> ExecArray<'a> {
 /// Executes a program; returns only if that failed.
 pub(crate) fn execve(program: &CStr, argv: ExecArray<'_>, envp: ExecArray<'_>) -> Errno {
     // SAFETY: `program` ends with NUL; both arrays end with null and point to strings that live longer.
-    unsafe { libc::execve(program.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
-    last_errno()
+    let result = unsafe { syscall!(Sysno::execve, program.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    answer(result).err().unwrap_or(Errno::IO)
 }
 
 /// Leaves the process without running anything of the parent's: no destructors, no buffers.

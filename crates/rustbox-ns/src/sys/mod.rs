@@ -10,9 +10,10 @@ mod process;
 mod seccomp;
 mod signal;
 mod socket;
+mod stack;
 mod wait;
 
-pub(crate) use clone::{CloneRequest, clone3};
+pub(crate) use clone::{CloneRequest, clone_sharing, clone3};
 pub(crate) use exec::{ExecArray, ExecVector, execve, exit_now};
 pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use process::{
@@ -22,11 +23,15 @@ pub(crate) use process::{
 pub(crate) use seccomp::{install_filter, install_notifying_filter, receive_notification};
 pub(crate) use signal::{block_all, ignore, set_default, signal_fd_for_children, unblock_all};
 pub(crate) use socket::{FDS_MAX, receive_with_fds, send_with_fds};
+pub(crate) use stack::Stack;
+#[cfg(test)]
+pub(crate) use wait::wait_any;
 pub(crate) use wait::{wait_any_nohang, wait_pidfd};
 
 use rustix::io::Errno;
 
-/// The error of the `libc::syscall` that just returned -1.
-fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+/// What the kernel answered. Never by way of the C library's `errno`: the init and the process that becomes the payload
+/// share their memory, and with it that variable.
+fn answer(result: Result<usize, syscalls::Errno>) -> Result<usize, Errno> {
+    result.map_err(|errno| Errno::from_raw_os_error(errno.into_raw()))
 }

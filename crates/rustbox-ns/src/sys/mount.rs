@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use super::last_errno;
+use syscalls::{Sysno, syscall};
+
+use super::answer;
 
 /// `struct mount_attr` of `linux/mount.h`.
 #[repr(C)]
@@ -25,14 +27,14 @@ pub(crate) struct MountAttr {
 pub(crate) fn mount_setattr(at: BorrowedFd<'_>, path: &CStr, flags: u32, attr: &MountAttr) -> Result<(), Errno> {
     // SAFETY: `path` ends with NUL, and `attr` has the size given.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
+        syscall!(
+            Sysno::mount_setattr,
             at.as_raw_fd(),
             path.as_ptr(),
             flags,
             std::ptr::from_ref(attr),
-            size_of::<MountAttr>(),
+            size_of::<MountAttr>()
         )
     };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    answer(result).map(|_| ())
 }

@@ -5,40 +5,34 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use super::last_errno;
+use syscalls::{Sysno, syscall};
+
+use super::answer;
 
 /// Closes every descriptor from `first` to `last`, since Linux 5.9.
 pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: takes numbers only. The caller is a cloned child that owns none of these descriptors
     // through a Rust value that is used again.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::close_range, first, last, 0) }).map(|_| ())
 }
 
 /// Marks every descriptor from `first` up as close-on-exec, since Linux 5.11.
 pub(crate) fn close_range_on_exec(first: u32) -> Result<(), Errno> {
     // SAFETY: takes numbers only, and closes nothing now.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(|_| ())
 }
 
 /// Closes a descriptor that the parent's copy of a Rust value owns: in a cloned child only.
 pub(crate) fn forget_fd(fd: BorrowedFd<'_>) {
     // SAFETY: the child shares no descriptor table with its parent and never drops the owner.
-    unsafe { libc::close(fd.as_raw_fd()) };
+    let _ = unsafe { syscall!(Sysno::close, fd.as_raw_fd()) };
 }
 
 /// Makes a session of this process's own, and reads it back: a call that lied would leave the caller's terminal within
 /// the payload's reach.
 pub(crate) fn new_session() -> Result<(), Errno> {
-    // SAFETY: takes nothing, and touches no memory of ours.
-    let made = unsafe { libc::setsid() };
-    if made < 0 {
-        return Err(last_errno());
-    }
-    // SAFETY: takes a number only; 0 is the caller.
-    let session = unsafe { libc::getsid(0) };
-    if made > 0 && session == made { Ok(()) } else { Err(Errno::PERM) }
+    let made = rustix::process::setsid()?;
+    if rustix::process::getsid(None)? == made { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// Joins a new session keyring without a name.
@@ -46,15 +40,12 @@ pub(crate) fn join_session_keyring() -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     let no_name = std::ptr::null::<libc::c_char>();
     // SAFETY: a null name is documented to mean "a new, anonymous keyring".
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, no_name) };
-    if result >= 0 { Ok(()) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::keyctl, KEYCTL_JOIN_SESSION_KEYRING, no_name) }).map(|_| ())
 }
 
 /// Sets the host name of this UTS namespace.
 pub(crate) fn set_hostname(name: &CStr) -> Result<(), Errno> {
-    // SAFETY: the pointer and the length are those of one string.
-    let result = unsafe { libc::sethostname(name.as_ptr(), name.count_bytes()) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    rustix::system::sethostname(name.to_bytes())
 }
 
 /// Brings the interface `lo` of this network namespace up.
@@ -68,8 +59,7 @@ pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     request.ifr_ifru.ifru_flags = flags;
     // SAFETY: SIOCSIFFLAGS reads an `ifreq`, and `request` is one.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(|_| ())
 }
 
 /// A descriptor by its number: in a cloned child, for a number that the parent's plan keeps open.
@@ -82,8 +72,8 @@ pub(crate) fn borrow(number: i32) -> BorrowedFd<'static> {
 /// Makes descriptor `target` another name of `source`, open across `execve`.
 pub(crate) fn duplicate_onto(source: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
     // SAFETY: takes numbers only; what `target` was is owned by no Rust value of this cloned child.
-    let result = unsafe { libc::dup3(source.as_raw_fd(), target, 0) };
-    if result == target { Ok(()) } else { Err(last_errno()) }
+    let made = answer(unsafe { syscall!(Sysno::dup3, source.as_raw_fd(), target, 0) })?;
+    if i32::try_from(made) == Ok(target) { Ok(()) } else { Err(Errno::BADF) }
 }
 
 /// Leaves a descriptor open across `execve`.
@@ -94,6 +84,5 @@ pub(crate) fn keep_on_exec(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Leaves namespaces behind for new ones.
 pub(crate) fn unshare(flags: u32) -> Result<(), Errno> {
     // SAFETY: takes flags only; the caller passes none that would unshare memory or descriptors.
-    let result = unsafe { libc::unshare(flags.cast_signed()) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::unshare, flags) }).map(|_| ())
 }

@@ -4,17 +4,18 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::last_errno;
+use syscalls::{Sysno, syscall};
 
-fn install(filter: &'static [libc::sock_filter], flags: libc::c_ulong) -> Result<libc::c_long, Errno> {
+use super::answer;
+
+fn install(filter: &'static [libc::sock_filter], flags: libc::c_ulong) -> Result<usize, Errno> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(|_| Errno::INVAL)?,
         // The kernel copies the program and writes nothing there.
         filter: filter.as_ptr().cast_mut(),
     };
     // SAFETY: `program` points to `len` instructions, which live for ever.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    if result >= 0 { Ok(result) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
 }
 
 /// Loads a filter into this thread, for ever.
@@ -37,6 +38,6 @@ pub(crate) fn receive_notification(listener: BorrowedFd<'_>) -> Result<(i32, u32
     // SAFETY: `seccomp_notif` is plain data, and the kernel wants all zeroes.
     let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: the call writes a `seccomp_notif`, whose size is part of its number.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as _, &raw mut notification) };
-    if result == 0 { Ok((notification.data.nr, notification.data.arch)) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::ioctl, listener.as_raw_fd(), RECEIVE, &raw mut notification) })?;
+    Ok((notification.data.nr, notification.data.arch))
 }

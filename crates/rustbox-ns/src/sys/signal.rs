@@ -4,7 +4,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::last_errno;
+use syscalls::{Sysno, syscall};
+
+use super::answer;
 
 /// Size of the kernel's signal set, in bytes.
 const SIGSET_BYTES: usize = 8;
@@ -12,9 +14,8 @@ const SIGSET_BYTES: usize = 8;
 fn set_mask(mask: u64) -> Result<(), Errno> {
     let old = std::ptr::null_mut::<u64>();
     // SAFETY: the new mask is a set of the size given; a null old mask is allowed.
-    let result =
-        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, old, SIGSET_BYTES) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    let result = unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, old, SIGSET_BYTES) };
+    answer(result).map(|_| ())
 }
 
 fn bit(signal: i32) -> u64 {
@@ -46,16 +47,15 @@ fn set_disposition(signal: i32, handler: u64) -> Result<(), Errno> {
     let action = [handler, 0, 0, 0];
     let old = std::ptr::null_mut::<u64>();
     // SAFETY: the kernel's `sigaction` is at most 32 bytes long, and all zeroes are valid.
-    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, old, SIGSET_BYTES) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    answer(unsafe { syscall!(Sysno::rt_sigaction, signal, &raw const action, old, SIGSET_BYTES) }).map(|_| ())
 }
 
 /// The signals that are blocked now.
 fn blocked() -> Result<u64, Errno> {
     let (new, mut old) = (std::ptr::null::<u64>(), 0_u64);
     // SAFETY: a null new mask changes nothing; `old` is a set of the size given.
-    let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, &raw mut old, SIGSET_BYTES) };
-    if result == 0 { Ok(old) } else { Err(last_errno()) }
+    let result = unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, new, &raw mut old, SIGSET_BYTES) };
+    answer(result).map(|_| old)
 }
 
 /// Blocks SIGCHLD, and returns a descriptor that is readable when one is pending.
@@ -69,12 +69,9 @@ pub(crate) fn signal_fd_for_children() -> Result<OwnedFd, Errno> {
         return Err(Errno::PERM);
     }
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-    // SAFETY: `mask` is a set of the size given; -1 asks for a new descriptor.
-    let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SIGSET_BYTES, flags) };
+    // SAFETY: `mask` is a set of the size given; all ones, which is -1, ask for a new descriptor.
+    let fd = answer(unsafe { syscall!(Sysno::signalfd4, usize::MAX, &raw const mask, SIGSET_BYTES, flags) })?;
     let fd = i32::try_from(fd).map_err(|_| Errno::BADF)?;
-    if fd < 0 {
-        return Err(last_errno());
-    }
     // SAFETY: the kernel returned `fd` to this call alone, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

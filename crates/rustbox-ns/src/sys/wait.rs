@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustbox_core::Ending;
 use rustix::io::Errno;
 
-use super::last_errno;
+use syscalls::{Sysno, syscall};
+
+use super::answer;
 
 /// A process that was reaped.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +33,10 @@ fn wait(kind: libc::c_uint, id: libc::c_long, flags: libc::c_int) -> Result<Opti
     loop {
         // SAFETY: both pointers are to structures of the kernel's type. The C library's waitid
         // has no rusage, the system call does.
-        let result = unsafe { libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, flags, &raw mut usage) };
-        if result == 0 {
-            break;
-        }
-        match last_errno() {
-            Errno::INTR => {}
-            errno => return Err(errno),
+        match answer(unsafe { syscall!(Sysno::waitid, kind, id, &raw mut info, flags, &raw mut usage) }) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
     // SAFETY: waitid fills the SIGCHLD members, or leaves the zeroes from above.
@@ -66,4 +65,10 @@ pub(crate) fn wait_any_nohang() -> Result<Option<Reaped>, Errno> {
 /// Waits until the process behind a pidfd has ended, and reaps it.
 pub(crate) fn wait_pidfd(pidfd: BorrowedFd<'_>) -> Result<Option<Reaped>, Errno> {
     wait(libc::P_PIDFD, libc::c_long::from(pidfd.as_raw_fd()), 0)
+}
+
+/// Waits until any child has ended, and reaps it.
+#[cfg(test)]
+pub(crate) fn wait_any() -> Result<Option<Reaped>, Errno> {
+    wait(libc::P_ALL, 0, 0)
 }
