@@ -49,6 +49,10 @@ fn error_lines(error: &CliError) -> impl Iterator<Item = String> {
 
 /// As [`say`], to a reader who may never read.
 fn say_patiently(lines: impl IntoIterator<Item = String>, patience: &Patience<'_>) {
+    let mut lines = lines.into_iter().peekable();
+    if lines.peek().is_none() {
+        return;
+    }
     let mut err = anstream::AutoStream::new(Vec::new(), anstream::stderr().current_choice());
     for line in lines {
         let _ = writeln!(err, "{line}");

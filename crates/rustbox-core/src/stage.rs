@@ -61,6 +61,8 @@ stages! {
     LoginUid = 8, "set the audit login uid";
     /// `unshare(CLONE_NEWCGROUP)` after the attach.
     CgroupNamespace = 9, "create the cgroup namespace";
+    /// `setns` into the network namespace, where that was made before the init.
+    Network = 35, "enter the network namespace";
     /// Reading back membership, limits and namespaces.
     ReadBack = 10, "read back the box's controls";
     /// The GO of the supervisor.

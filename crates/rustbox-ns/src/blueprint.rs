@@ -72,12 +72,14 @@ pub struct Blueprint {
     pub(crate) namespaces: u64,
     pub(crate) pid_namespace: bool,
     pub(crate) cgroup_namespace: bool,
+    pub(crate) network: Option<OwnedFd>,
     pub(crate) loopback: bool,
     pub(crate) hostname: Option<CString>,
     pub(crate) root: Option<RootPlan>,
     pub(crate) reads_back: bool,
     pub(crate) attach: Vec<RawFd>,
     pub(crate) loginuid: CString,
+    pub(crate) bounding: u64,
     pub(crate) wait: WaitFor,
     pub(crate) backstop_ns: Option<u64>,
     pub(crate) payload: PayloadPlan,
@@ -106,11 +108,14 @@ impl Blueprint {
         let root = plan.namespaces.mount.then(|| RootPlan::new(plan, resources.uid, &idmaps.fds())).transpose()?;
         let own = rustix::process::getpid();
         let mut owned = Vec::new();
-        let payload = payload(plan, resources, &mut owned)?;
+        let own_status = own_status()?;
+        let payload = payload(plan, resources, &own_status, &mut owned)?;
+        let [_, _, _, bounding, _] = own_status.capabilities;
         Ok(Self {
             namespaces: clone_flags(plan),
             pid_namespace: plan.namespaces.pid,
             cgroup_namespace: plan.namespaces.cgroup,
+            network: None,
             loopback: plan.network == Network::None,
             hostname: plan.namespaces.uts.then(|| c(&plan.hostname)).transpose()?,
             root,
@@ -118,6 +123,7 @@ impl Blueprint {
             reads_back: plan.namespaces.mount == plan.namespaces.pid,
             attach: resources.attach.iter().map(AsRawFd::as_raw_fd).collect(),
             loginuid: c(resources.uid.to_string())?,
+            bounding,
             wait: plan.wait,
             backstop_ns: backstop(&plan.limits),
             payload,
@@ -138,6 +144,14 @@ impl Blueprint {
     /// As [`Self::new`].
     pub fn waiting(plan: &RunPlan, resources: &Resources<'_>) -> Result<Self, Error> {
         Self::new(plan, resources).map(|blueprint| Self { program: Program::Later, ..blueprint })
+    }
+
+    /// Lets the init enter a network namespace that was [made](crate::make_network_namespace()) already, and is
+    /// nobody else's, instead of making one at its birth.
+    #[must_use]
+    pub fn with_network(self, namespace: OwnedFd) -> Self {
+        let namespaces = self.namespaces & !u64::from(libc::CLONE_NEWNET.unsigned_abs());
+        Self { namespaces, network: Some(namespace), ..self }
     }
 
     /// Whether init compares the payload's `/proc/<pid>/status` with what was ordered.
@@ -176,6 +190,7 @@ impl Blueprint {
         keep.extend(self.payload.stdio.iter().flatten());
         keep.extend(&self.payload.pass_fds);
         keep.extend(&self.attach);
+        keep.extend(self.network.iter().map(AsRawFd::as_raw_fd));
         keep.extend(self.owned.iter().map(AsRawFd::as_raw_fd));
         keep.extend(self.idmaps.fds().iter().flatten().map(AsRawFd::as_raw_fd));
         self.close_ranges = gaps(keep);
@@ -214,7 +229,12 @@ pub(crate) fn backstop(limits: &Limits) -> Option<u64> {
     limits.wall_time.and_then(|limit| u64::try_from((limit + BACKSTOP_GRACE).as_nanos()).ok())
 }
 
-fn payload(plan: &RunPlan, resources: &Resources<'_>, owned: &mut Vec<OwnedFd>) -> Result<PayloadPlan, Error> {
+fn payload(
+    plan: &RunPlan,
+    resources: &Resources<'_>,
+    own_status: &StatusFile,
+    owned: &mut Vec<OwnedFd>,
+) -> Result<PayloadPlan, Error> {
     let mut stdio = [None; 3];
     for (slot, given) in stdio.iter_mut().zip(resources.stdio) {
         *slot = given.map(|fd| above_streams(fd, owned)).transpose()?;
@@ -224,7 +244,7 @@ fn payload(plan: &RunPlan, resources: &Resources<'_>, owned: &mut Vec<OwnedFd>) 
         stdio,
         pass_fds: plan.pass_fds.clone(),
         rlimits: rlimits(&plan.limits),
-        ignored_signals: ignored_signals()?,
+        ignored_signals: own_status.ignored,
         cwd: working_directory(plan)?,
         filter: seccomp::filter(plan.seccomp),
         notify: plan.seccomp == SeccompMode::Kill,
@@ -270,15 +290,15 @@ pub(crate) fn rlimits(limits: &Limits) -> Vec<Limit> {
     (0..).zip(wanted).filter_map(lower).collect()
 }
 
-fn ignored_signals() -> Result<u64, Error> {
-    const PATH: &str = "/proc/self/status";
+/// What the kernel says of the calling thread, of which the init is a copy.
+fn own_status() -> Result<StatusFile, Error> {
+    const PATH: &str = "/proc/thread-self/status";
     let failed = |source| Error::ReadSelf { path: PATH, source };
     // One read: the kernel makes the whole text for it, and the buffer is as large as the parser accepts.
     let mut text = [0; STATUS_BYTES];
     let length = std::fs::File::open(PATH).and_then(|mut file| file.read(&mut text)).map_err(failed)?;
     let status = StatusFile::parse(text.get(..length).unwrap_or_default());
-    let status = status.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
-    Ok(status.ignored)
+    status.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))
 }
 
 /// Where the program may be: the path itself, or every directory of the box's `PATH`; each with its NUL.

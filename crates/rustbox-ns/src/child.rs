@@ -5,6 +5,7 @@
 //! until init has read back what the kernel says of it, and executes the program.
 
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use rustbox_core::{Actor, Stage};
@@ -138,9 +139,10 @@ pub(crate) fn limit(rlimits: &[Limit]) -> Result<(), Failure> {
 /// would lead out of the box (CVE-2024-21626), and a symlink in a bind can name it.
 fn change_directory(path: &CStr) -> Result<(), Errno> {
     let wanted = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat2(CWD, path, wanted, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
-    rustix::process::fchdir(&directory)?;
-    let (wanted, found) = (fstat(&directory)?, statat(CWD, c"", AtFlags::EMPTY_PATH)?);
+    // Closed by the exec, like everything else.
+    let directory = ManuallyDrop::new(openat2(CWD, path, wanted, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?);
+    rustix::process::fchdir(&*directory)?;
+    let (wanted, found) = (fstat(&*directory)?, statat(CWD, c"", AtFlags::EMPTY_PATH)?);
     if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino) { Ok(()) } else { Err(Errno::PERM) }
 }
 

@@ -6,8 +6,8 @@
 //! pidfd of the supervisor in every wait (code, works where the signal was lost).
 //!
 //! 1. Arm: parent-death signal, name, no core dump, close every descriptor that is not needed,
-//!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, make
-//!    the cgroup namespace, say *armed*.
+//!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, enter
+//!    the network namespace if there is one already, make the cgroup namespace, say *armed*.
 //! 2. Build the root, drop the bounding set: in namespaces that nobody else has seen, so that this need not wait until
 //!    the supervisor has read back where init is. Then wait for GO. Anything but GO, end-of-file included, is death.
 //!    Fork the payload's child.
@@ -29,7 +29,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use rustix::thread::{
+    CapabilitySet, LinkNameSpaceType, move_into_link_name_space, remove_capability_from_bounding_set,
+};
 use rustix::time::Timespec;
 
 use crate::blueprint::{Blueprint, PayloadPlan, Program};
@@ -73,6 +75,7 @@ fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
     arm_death_signal().map_err(Failure::at(Stage::Arm))?;
     rustix::thread::set_name(c"rustbox-init").map_err(Failure::at(Stage::Arm))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Failure::at(Stage::Arm))?;
+    // The supervisor's end of the socket among them: a copy of it would keep end-of-file from ever coming.
     for (first, last) in &plan.close_ranges {
         sys::close_range(*first, *last).map_err(Failure::at(Stage::Descriptors))?;
     }
@@ -82,6 +85,10 @@ fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
     die_if_orphaned(plan);
     let attach_cpu_ns = attach(plan).map_err(Failure::at(Stage::Attach))?;
     let loginuid_errno = take_audit_session(plan).err().map_or(0, Errno::raw_os_error);
+    if let Some(network) = &plan.network {
+        let entered = move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
+        entered.map_err(Failure::at(Stage::Network))?;
+    }
     if plan.cgroup_namespace {
         // After the attach: the namespace's root is the cgroup that its maker is in.
         sys::unshare(libc::CLONE_NEWCGROUP.unsigned_abs()).map_err(Failure::at(Stage::CgroupNamespace))?;
@@ -154,10 +161,12 @@ fn prepare(plan: &Blueprint) -> Result<OwnedFd, Failure> {
     if let Some(root) = &plan.root {
         root::enter(root)?;
     }
-    drop_bounding_set().map_err(Failure::at(Stage::Bounding))?;
+    drop_bounding_set(plan.bounding).map_err(Failure::at(Stage::Bounding))?;
     let children = sys::signal_fd_for_children().map_err(Failure::at(Stage::Fork))?;
-    // An ignored SIGCHLD, inherited from whoever started us, would reap behind our back.
-    sys::set_default(libc::SIGCHLD).map_err(Failure::at(Stage::Fork))?;
+    // Inherited from whoever started us, it would reap behind our back.
+    if plan.payload.ignored_signals & (1 << (libc::SIGCHLD - 1)) != 0 {
+        sys::set_default(libc::SIGCHLD).map_err(Failure::at(Stage::Fork))?;
+    }
     Ok(children)
 }
 
@@ -176,9 +185,10 @@ fn run_payload(
     let (hear, go) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
     let stack = sys::Stack::new().map_err(&at_fork)?;
     let number = |fd: &OwnedFd| sys::borrow(fd.as_raw_fd());
-    let (of_init, to_init) = ([number(&told), number(&go)], ToInit { tell: number(&tell), hear: number(&hear) });
+    let (going, to_init) = (number(&go), ToInit { tell: number(&tell), hear: number(&hear) });
     let child = move || {
-        of_init.into_iter().for_each(sys::forget_fd);
+        // A copy of it would keep end-of-file from ever coming.
+        sys::forget_fd(going);
         match plan.program {
             Program::Known => child::run(&plan.payload, orders, supervisor, to_init),
             Program::Later => later::run(&plan.payload, supervisor, to_init),
@@ -187,6 +197,7 @@ fn run_payload(
     sys::clone_sharing(&stack, child, |cloned| {
         drop((tell, hear));
         let started = cloned.map_err(Failure::at(Stage::Fork)).and_then(|pid| {
+            plan.root.as_ref().map_or(Ok(()), root::leave_host)?;
             release_payload(plan, pid, &told, &go)?;
             drop(go);
             power_down(plan).map(|()| pid)
@@ -195,10 +206,11 @@ fn run_payload(
             Program::Known => Term::known(orders.wait, orders.backstop_ns),
             Program::Later => Term::told_by(told),
         };
-        match started {
+        // What is open goes with the process.
+        sys::exit_now(match started {
             Ok(pid) => reap(plan, supervisor, &Main { pid, children }, term),
             Err(failure) => give_up(supervisor, failure),
-        }
+        })
     })
 }
 
@@ -215,19 +227,10 @@ fn loopback() -> Result<(), Errno> {
     sys::loopback_up(socket.as_fd())
 }
 
-/// Highest capability number that is tried, far above `CAP_LAST_CAP`; `EINVAL` ends the loop.
-const CAPABILITY_MAX: u32 = 63;
-
-fn drop_bounding_set() -> Result<(), Errno> {
-    for number in 0..=CAPABILITY_MAX {
-        let one = CapabilitySet::from_bits_retain(1 << number);
-        match remove_capability_from_bounding_set(one) {
-            Ok(()) => {}
-            Err(Errno::INVAL) => return Ok(()),
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
+/// Drops what the supervisor's bounding set has. That nothing is left is read back of the payload's process.
+fn drop_bounding_set(bounding: u64) -> Result<(), Errno> {
+    let bits = (0..u64::BITS).map(|number| 1 << number).filter(|bit| bounding & bit != 0);
+    bits.map(CapabilitySet::from_bits_retain).try_for_each(remove_capability_from_bounding_set)
 }
 
 /// Waits until the child has nothing left to take off, believes the kernel and not the child, and lets it go.

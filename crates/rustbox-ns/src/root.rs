@@ -75,7 +75,17 @@ pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
     }
     let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
     sys::mount_setattr(root.as_fd(), c"", EMPTY_PATH, &sealed).map_err(Failure::at(Stage::Root))?;
-    pivot().map_err(Failure::at(Stage::Pivot))?;
+    // Puts the old root on top of the new one, where this process's directory is then.
+    rustix::process::pivot_root(c".", c".").map_err(Failure::at(Stage::Pivot))
+}
+
+/// Takes the host's root away, and reads back that what is left is what was ordered.
+///
+/// The kernel waits there until no processor can be walking a path that is detached (`namespace_unlock`,
+/// `synchronize_rcu_expedited`): the payload's process prepares itself meanwhile.
+pub(crate) fn leave_host(plan: &RootPlan) -> Result<(), Failure> {
+    unmount(c".", UnmountFlags::DETACH).map_err(Failure::at(Stage::Pivot))?;
+    rustix::process::chdir(c"/").map_err(Failure::at(Stage::Pivot))?;
     mount_check::verify(&plan.mounts)
 }
 
@@ -92,13 +102,6 @@ fn go_to(root: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::process::fchdir(root)?;
     let (wanted, found) = (fstat(root)?, statat(CWD, c"", AtFlags::EMPTY_PATH)?);
     if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino) { Ok(()) } else { Err(Errno::PERM) }
-}
-
-/// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached.
-fn pivot() -> Result<(), Errno> {
-    rustix::process::pivot_root(c".", c".")?;
-    unmount(c".", UnmountFlags::DETACH)?;
-    rustix::process::chdir(c"/")
 }
 
 fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
@@ -119,7 +122,10 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<u32, Errno> {
         Op::System { source, path, kind, missing } => return system(source, path, *kind, *missing),
         Op::SealSystem => seal_system(root),
         Op::OwnTmpfs { path, options } => {
-            existing(mkdirat(CWD, path.as_c_str(), directory_mode()))?;
+            // In a `/dev` that is sealed already.
+            if path.as_c_str() != SHM {
+                existing(mkdirat(CWD, path.as_c_str(), directory_mode()))?;
+            }
             mount(c"tmpfs", path.as_c_str(), c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
         }
         Op::Bind { source, place, idmap } => bind(root, source, place, *idmap),
@@ -257,6 +263,9 @@ fn existing(made: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
+/// The one directory in `/dev`, made with it.
+const SHM: &CStr = c"dev/shm";
+
 /// The devices every program expects, by major and minor number (`Documentation/admin-guide/devices.txt`).
 const DEVICES: [(&CStr, u32, u32); 6] = [
     (c"dev/null", 1, 3),
@@ -285,7 +294,7 @@ fn dev() -> Result<(), Errno> {
     for (target, path) in DEVICE_LINKS {
         symlinkat(target, CWD, path)?;
     }
-    mkdirat(CWD, c"dev/shm", directory_mode())?;
+    mkdirat(CWD, SHM, directory_mode())?;
     let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
     sys::mount_setattr(CWD, c"dev", 0, &sealed)
 }

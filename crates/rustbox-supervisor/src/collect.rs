@@ -8,6 +8,7 @@ use rustbox_core::{BoxId, Record};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
+use crate::claim::random_u64;
 use crate::error::Error;
 use crate::host::Host;
 use crate::lease;
@@ -157,9 +158,12 @@ const SWEEP_MAX: usize = 8;
 
 /// Collects what others left when everything of theirs was killed at once, their keepers too. What is
 /// kept for somebody to look at stays.
-pub(crate) fn sweep(host: &Host, random: u64) -> Result<(), Error> {
+pub(crate) fn sweep(host: &Host) -> Result<(), Error> {
     let ids = lock::boxes(host)?;
-    let start = usize::try_from(random).unwrap_or(0) % ids.len().max(1);
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let start = usize::try_from(random_u64()?).unwrap_or(0) % ids.len();
     for id in ids.iter().cycle().skip(start).take(ids.len().min(SWEEP_MAX)) {
         if let Some(Taken::Stale(stale)) = BoxLock::open(host, id)?
             && !stale.is_kept()

@@ -1,7 +1,7 @@
 //! The keeper: a process outside the box that outlives its supervisor, to clean up after it.
 //!
-//! It is there before anything else of a box. It waits on a pidfd of the supervisor and does nothing
-//! until that is dead. Then it kills the box (whose init should be dead already), waits until it is
+//! It is there before anything else of a box. It makes the box's network namespace, which takes long, while the supervisor
+//! does what comes before the init; then it waits on a pidfd of the supervisor and does nothing until that is dead. Then it kills the box (whose init should be dead already), waits until it is
 //! empty, removes cgroups and directory, gives the uid back, and ends. The supervisor hands it the
 //! locks of the box as it takes them, so that a box never looks dead while somebody still cleans it.
 //!
@@ -10,12 +10,15 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use rustbox_cgroup::BoxCgroup;
-use rustbox_core::{BoxId, CgroupBackend, Limits};
-use rustbox_ns::{Process, send_fds, spawn_helper};
+use rustbox_core::{BoxId, CgroupBackend, Network, RunPlan};
+use rustbox_ns::{Process, receive_fds, send_fds, spawn_helper};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use rustix::time::Timespec;
 
 use crate::error::Error;
 use crate::host::Host;
@@ -27,6 +30,12 @@ use crate::teardown::KILL_LIMIT;
 pub(crate) const TAG_LEASE: u8 = b'U';
 pub(crate) const TAG_LOCK: u8 = b'L';
 pub(crate) const TAG_CGROUPS: u8 = b'C';
+/// What the keeper sends: that it runs, then a network namespace.
+pub(crate) const TAG_RUNS: u8 = b'R';
+pub(crate) const TAG_NETWORK: u8 = b'N';
+
+/// How long the supervisor waits for a record of its keeper; it can do without either.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The supervisor's side of its keeper.
 #[derive(Debug)]
@@ -37,8 +46,8 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Starts the keeper of a box that does not exist yet.
-    pub(crate) fn spawn(host: &Host, id: &BoxId, limits: &Limits) -> Result<Self, Error> {
-        let plan = plan(host, id, limits);
+    pub(crate) fn spawn(host: &Host, id: &BoxId, run: &RunPlan) -> Result<Self, Error> {
+        let plan = plan(host, id, run);
         let supervisor =
             pidfd_open(getpid(), PidfdFlags::empty()).map_err(Error::call("pidfd_open of this process"))?;
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
@@ -46,12 +55,46 @@ impl Keeper {
         let process = spawn_helper(c"rustbox-keeper", &[supervisor.as_fd(), theirs.as_fd()], || {
             keeper_child::run(&plan, supervisor.as_fd(), theirs.as_fd())
         })?;
-        Ok(Self { process, socket: ours })
+        let keeper = Self { process, socket: ours };
+        keeper.wait_until_it_runs();
+        Ok(keeper)
     }
 
     /// Gives the keeper copies of descriptors, and with them of the locks that they hold.
     pub(crate) fn hand_over(&self, tag: u8, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
         send_fds(self.socket.as_fd(), tag, fds).map_err(Error::call("hand a lock to the keeper"))
+    }
+
+    /// A process that is born is put behind its parent, on the same processor; who is woken gets one that is idle. So
+    /// this waits until the keeper says that it runs, and both are at work at the same time.
+    fn wait_until_it_runs(&self) {
+        let _ = self.wait_for_record();
+    }
+
+    /// A record of the keeper that is there.
+    fn record(&self) -> Option<(u8, Option<OwnedFd>)> {
+        match receive_fds(self.socket.as_fd()) {
+            Ok(Some((tag, [fd, ..]))) => Some((tag, fd)),
+            Ok(None) | Err(_) => None,
+        }
+    }
+
+    /// The next record of the keeper, if it comes in time.
+    fn wait_for_record(&self) -> Option<(u8, Option<OwnedFd>)> {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut fds, Timespec::try_from(PATIENCE).ok().as_ref()).ok()?;
+        self.record()
+    }
+
+    /// Takes the network namespace that the keeper has made meanwhile; none when it could not, or is too slow.
+    pub(crate) fn take_network(&self) -> Option<OwnedFd> {
+        loop {
+            let (tag, fd) = self.record().or_else(|| self.wait_for_record())?;
+            // Else it says, too late, that it runs.
+            if tag == TAG_NETWORK {
+                return fd;
+            }
+        }
     }
 
     /// Ends a keeper that is not needed any more, and reaps it.
@@ -66,14 +109,15 @@ impl Keeper {
     }
 }
 
-fn plan(host: &Host, id: &BoxId, limits: &Limits) -> Plan {
+fn plan(host: &Host, id: &BoxId, run: &RunPlan) -> Plan {
     // Our own paths have no NUL bytes: they were opened already, or are made of a checked id.
     let c = |path: std::path::PathBuf| CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-    let cgroups = BoxCgroup::plan_paths(host.hierarchies(), id, limits);
+    let cgroups = BoxCgroup::plan_paths(host.hierarchies(), id, &run.limits);
     let directory = host.boxes_path().join(id.as_str());
     let names = [lock::MARKS, lock::NEW_MARKS, lock::KILL_REQUEST];
     let primary = cgroups.first().cloned().unwrap_or_default();
     Plan {
+        network: run.network == Network::None,
         v2: host.hierarchies().backend() != CgroupBackend::V1,
         kill: c(primary.join("cgroup.kill")),
         events: c(primary.join("cgroup.events")),

@@ -4,18 +4,20 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustbox_ns::receive_fds;
+use rustbox_ns::{make_network_namespace, receive_fds, send_fds};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, openat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::keeper::{TAG_CGROUPS, TAG_LEASE, TAG_LOCK};
+use crate::keeper::{TAG_CGROUPS, TAG_LEASE, TAG_LOCK, TAG_NETWORK, TAG_RUNS};
 
 /// What there may be to clean, by absolute paths of ours that no payload can have made.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Whether the box gets a network namespace of its own.
+    pub(crate) network: bool,
     /// Whether the first cgroup is a v2 one.
     pub(crate) v2: bool,
     /// `cgroup.kill` of the first cgroup.
@@ -49,6 +51,10 @@ const INIT_GRACE_NS: u64 = 100_000_000;
 const LOOK_AGAIN_NS: i64 = 2_000_000;
 
 pub(crate) fn run(plan: &Plan, supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> i32 {
+    let _ = send_fds(socket, TAG_RUNS, &[]);
+    if plan.network {
+        make_network(supervisor, socket);
+    }
     wait_for_the_end(supervisor);
     if rustbox_core::planted::is(rustbox_core::planted::Bug::NoDeathGuard) {
         return 0;
@@ -114,6 +120,13 @@ struct Held {
 fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// Makes a network namespace and sends it. When that fails the supervisor gets none, and has its init make one.
+fn make_network(supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_>) {
+    if let Ok(namespace) = make_network_namespace(supervisor) {
+        let _ = send_fds(socket, TAG_NETWORK, &[namespace.as_fd()]);
+    }
 }
 
 fn wait_for_the_end(supervisor: BorrowedFd<'_>) {

@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustbox_core::{BoxId, Record};
 use rustix::fs::{
-    AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, mkdirat, openat, renameat_with, statat,
-    unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, RawDir, RenameFlags, SeekFrom, flock, fstat, mkdirat, openat, renameat_with,
+    seek, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -333,12 +334,9 @@ pub(crate) fn peek(host: &Host, id: &BoxId) -> Option<Record> {
 pub(crate) fn boxes(host: &Host) -> Result<Vec<BoxId>, Error> {
     let failed = |errno: Errno| Error::Open { path: host.boxes_path(), source: errno.into() };
     let mut ids = Vec::new();
-    for entry in Dir::read_from(host.boxes()).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if let Some(id) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
-            ids.push(id);
-        }
-    }
+    // Other threads list it too, and an open directory has one position.
+    let own = openat(host.boxes(), ".", OPEN_DIRECTORY, Mode::empty()).map_err(failed)?;
+    for_each_name(&own, |name| ids.extend(name.parse().ok())).map_err(failed)?;
     ids.sort();
     Ok(ids)
 }
@@ -346,13 +344,22 @@ pub(crate) fn boxes(host: &Host) -> Result<Vec<BoxId>, Error> {
 /// The files of a box's directory, or why they could not be listed. A name that is not text is not ours.
 fn names_in(directory: &OwnedFd) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        if let Ok(name) = entry?.file_name().to_str() {
-            names.push(name.to_owned());
-        }
-    }
+    seek(directory, SeekFrom::Start(0))?;
+    for_each_name(directory, |name| names.push(name.to_owned()))?;
     names.retain(|name| name != "." && name != "..");
     Ok(names)
+}
+
+/// Every name from the directory's position on that is text.
+fn for_each_name(directory: &OwnedFd, mut each: impl FnMut(&str)) -> Result<(), Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        if let Ok(name) = entry?.file_name().to_str() {
+            each(name);
+        }
+    }
+    Ok(())
 }
 
 fn write_record(file: &mut File, record: &Record) -> std::io::Result<()> {

@@ -3,7 +3,7 @@
 use rustbox_core::{KillReason, RunPlan, RunReport};
 use rustbox_ns::Blueprint;
 
-use crate::claim::{Claim, random_id, random_u64};
+use crate::claim::{Claim, random_id};
 use crate::clock::Clock;
 use crate::controls;
 use crate::error::Error;
@@ -78,7 +78,7 @@ pub(crate) fn conclude(
         wall_ns = report.wall_ns,
         "run ended"
     );
-    if let Err(error) = random_u64().and_then(|random| collect::sweep(host, random)) {
+    if let Err(error) = collect::sweep(host) {
         tracing::warn!(%error, "could not look for what dead supervisors left");
     }
     report

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustbox_cgroup::BoxCgroup;
 use rustbox_core::planted::{Bug, is};
-use rustbox_core::{Actor, AppliedControl, KillReason, ProcessKey, Record, RunPlan, SetupFailure, Stage};
+use rustbox_core::{Actor, AppliedControl, KillReason, Network, ProcessKey, Record, RunPlan, SetupFailure, Stage};
 use rustbox_ns::{Blueprint, Init, Job, Resources, namespace_ids, planned_namespaces, spawn};
 
 use crate::claim::Claim;
@@ -117,7 +117,12 @@ impl Sandbox {
         claim.keeper.hand_over(TAG_CGROUPS, &cgroup.lock_fds()).map_err(|error| failed(Stage::Cgroup)(&error))?;
         context.tell(Event::CgroupsCreated);
         let resources = Resources { uid: claim.lease.uid(), stdio, attach: attach_fds(cgroup) };
-        let blueprint = draw(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
+        let mut blueprint = draw(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
+        if plan.network == Network::None
+            && let Some(network) = claim.keeper.take_network()
+        {
+            blueprint = blueprint.with_network(network);
+        }
         self.facts.reads_back = blueprint.reads_back();
         let (init, blueprint) = spawn(blueprint, cgroup.clone_into().filter(|_| !is(Bug::AttachAfterExec)))
             .map_err(|error| failed(Stage::Clone)(&error))?;

@@ -86,13 +86,14 @@ pub(crate) fn end(
     let emptied_at_ns = autopsy.emptied.map(|_| context.clock.elapsed_ns());
     context.tell(Event::Emptied);
     streams.drain();
-    let payload_cpu_ns = sandbox.cgroup.as_ref().and_then(|cgroup| watch::payload_cpu_ns(cgroup, &sandbox.told));
     let counted = sandbox.cgroup.as_ref();
+    let cpu = counted.and_then(|cgroup| cgroup.cpu_usage().ok());
+    let payload_cpu_ns = counted.and_then(|cgroup| watch::payload_cpu_ns(cgroup, &sandbox.told, cpu.as_ref()?));
     let mut ended = Ended {
         init,
         killed_at_ns,
         emptied_at_ns,
-        cpu: counted.and_then(|cgroup| cgroup.cpu_usage().ok()),
+        cpu,
         payload_cpu_ns,
         memory_peak: counted.and_then(BoxCgroup::memory_peak),
         oom_kills: counted.and_then(BoxCgroup::oom_kills),

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustbox_cgroup::BoxCgroup;
+use rustbox_cgroup::{BoxCgroup, CpuUsage};
 use rustbox_core::{Actor, CpuSet, KillReason, Limits, SetupFailure, Stage, WaitFor};
 use rustbox_ns::{Blueprint, Init, take_denied_call};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -204,14 +204,18 @@ fn usable_cpus(limits: &Limits) -> u32 {
     u32::try_from(set.min(rate).max(1)).unwrap_or(1)
 }
 
-/// CPU time that the payload has used: the box's, less what setting it up cost.
-pub(crate) fn payload_cpu_ns(cgroup: &BoxCgroup, told: &Told) -> Option<u64> {
+/// CPU time that the payload has used so far.
+fn payload_cpu_now(cgroup: &BoxCgroup, told: &Told) -> Option<u64> {
+    payload_cpu_ns(cgroup, told, &cgroup.cpu_usage().ok()?)
+}
+
+/// CPU time of the payload: the box's, less what setting it up cost.
+pub(crate) fn payload_cpu_ns(cgroup: &BoxCgroup, told: &Told, used: &CpuUsage) -> Option<u64> {
     let started = told.started?;
     let attach = told.armed.map_or(0, |armed| armed.attach_cpu_ns);
     // Where CPU time is counted in a v2 directory, init was born there and nothing is left out.
     let uncounted = if cgroup.clone_into().is_some() { 0 } else { attach };
-    let total = cgroup.cpu_usage().ok()?.total_ns;
-    Some(total.saturating_sub(started.setup_cpu_ns.saturating_sub(uncounted)))
+    Some(used.total_ns.saturating_sub(started.setup_cpu_ns.saturating_sub(uncounted)))
 }
 
 /// Watches a released box until there is a reason to kill it.
@@ -371,7 +375,7 @@ fn overdue(sandbox: &Sandbox, limits: &Limits, deadlines: &mut Deadlines, starte
         return Some(KillReason::WallTime);
     }
     let limit = limits.cpu_time.filter(|_| deadlines.look_at_cpu.is_some_and(|at| now >= at))? + limits.extra_time;
-    let used = sandbox.cgroup.as_ref().and_then(|cgroup| payload_cpu_ns(cgroup, &sandbox.told));
+    let used = sandbox.cgroup.as_ref().and_then(|cgroup| payload_cpu_now(cgroup, &sandbox.told));
     let left = used.map_or(Duration::ZERO, |used| limit.saturating_sub(Duration::from_nanos(used)));
     if used.is_some() && left.is_zero() {
         return Some(KillReason::CpuTime);

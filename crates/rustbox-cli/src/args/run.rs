@@ -262,7 +262,7 @@ mod tests {
         let all = ["rustbox", "run"].iter().chain(args).map(OsString::from);
         let Command::Run(run) = parse(all).unwrap().command else { panic!("not a run") };
         let mut spec = RunSpec { mem: Some(ByteSize(1)), seccomp: Some(SeccompMode::Off), ..RunSpec::default() };
-        run.apply(&mut spec);
+        run.0.apply(&mut spec);
         spec
     }
 
