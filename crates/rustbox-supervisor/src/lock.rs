@@ -350,13 +350,16 @@ fn names_in(directory: &OwnedFd) -> Result<Vec<String>, Errno> {
     Ok(names)
 }
 
-/// Every name from the directory's position on that is text.
+/// Every name from the directory's position on that is text. One that was removed meanwhile has none (`ENOENT`, of
+/// `iterate_dir` in `fs/readdir.c`).
 fn for_each_name(directory: &OwnedFd, mut each: impl FnMut(&str)) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 2048];
     let mut entries = RawDir::new(directory, &mut buffer);
     while let Some(entry) = entries.next() {
-        if let Ok(name) = entry?.file_name().to_str() {
-            each(name);
+        match entry {
+            Ok(entry) => entry.file_name().to_str().into_iter().for_each(&mut each),
+            Err(Errno::NOENT) => break,
+            Err(errno) => return Err(errno),
         }
     }
     Ok(())
@@ -400,4 +403,23 @@ pub(crate) fn record_is_held(host: &Host, id: &BoxId) -> Option<bool> {
     let directory = openat(host.boxes(), id.as_str(), OPEN_DIRECTORY, Mode::empty()).ok()?;
     let file = openat(&directory, LOCK, OPEN_FILE, Mode::empty()).ok()?;
     Some(is_held(file.as_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_removed_while_it_was_open_has_no_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("box");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("lock"), "").unwrap();
+        let open = openat(rustix::fs::CWD, &path, OPEN_DIRECTORY, Mode::empty()).unwrap();
+        assert_eq!(names_in(&open), Ok(vec!["lock".to_owned()]));
+        // A second look sees the same.
+        assert_eq!(names_in(&open), Ok(vec!["lock".to_owned()]));
+        std::fs::remove_dir_all(&path).unwrap();
+        assert_eq!(names_in(&open), Ok(Vec::new()));
+    }
 }

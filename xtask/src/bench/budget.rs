@@ -83,7 +83,7 @@ fn measure(workspace: &Workspace, rustbox: &Path, directory: &Path) -> Result<BT
     let waits = super::compile(workspace, directory, "waits")?;
     let stage = Stage { directory: directory.to_owned(), rustbox: rustbox.to_owned(), nothing };
     let words = stage.run(&stage.nothing);
-    let run = Contender { name: RUSTBOX, words, note: "" };
+    let run = Contender::new(RUSTBOX, words, "");
     let mut least = BTreeMap::new();
     let mut note = |name, found: u64| {
         let known = least.entry(name).or_insert(found);

@@ -31,9 +31,7 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
     let mut targets = Vec::new();
     for (ours, peer) in [(RUSTBOX_NO_V1, "bwrap"), (RUSTBOX, "crun")] {
         for (percent, at_most) in [(50, 0.5), (95, 0.7)] {
-            let ratio = |a: f64, b: f64| (b > 0.0).then_some(a / b);
-            let wall = |name| report.samples(name).map(|samples| samples.wall(percent));
-            let measured = wall(ours).zip(wall(peer)).and_then(|(a, b)| ratio(a, b));
+            let measured = report.ratio(ours, peer, percent);
             targets.push(Target { what: format!("p{percent} of {ours} to that of {peer}"), at_most, measured });
         }
     }

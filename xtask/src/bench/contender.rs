@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::killing::cgroup2;
 use crate::command;
 
 /// One command line.
@@ -16,6 +17,8 @@ pub(crate) struct Contender {
     pub(crate) words: Vec<String>,
     /// What it is, and what it lacks beside the others.
     pub(crate) note: &'static str,
+    /// The contender of which this does the way in and nothing else.
+    pub(crate) way_of: Option<&'static str>,
 }
 
 /// Files that all contenders share.
@@ -40,6 +43,10 @@ pub(crate) const RUSTBOX: &str = "rustbox";
 pub(crate) const RUSTBOX_NO_V1: &str = "rustbox-no-v1";
 
 impl Contender {
+    pub(crate) fn new(name: &'static str, words: Vec<String>, note: &'static str) -> Self {
+        Self { name, words, note, way_of: None }
+    }
+
     pub(crate) fn command(&self) -> Command {
         let mut words = self.words.iter();
         let mut command = Command::new(words.next().map_or("true", String::as_str));
@@ -94,33 +101,45 @@ pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
     let no_v1 = [stage.rustbox(), strings(&["--cgroup-backend", "v2"])].concat();
     let bind = format!("{program}:/program");
     let no_v1 = [no_v1, strings(&["run", "--permissive", "--quiet", "--ro-bind", &bind, "--", "/program"])].concat();
+    let no_v1_note = "the v2 directory alone: what the attach to cgroup v1 costs is the difference to the line above";
     let mut wanted = vec![
-        Contender { name: BARE, words: vec![program.clone()], note: "no sandbox: fork, exec, wait" },
-        Contender { name: RUSTBOX, words: stage.run(&stage.nothing), note: "everything on, strict" },
-        Contender {
-            name: RUSTBOX_NO_V1,
-            words: no_v1,
-            note: "the v2 directory alone: what the attach to cgroup v1 costs is the difference to the line above",
-        },
-        Contender { name: "bwrap", words: bwrap(&program), note: "no limits, no cgroup, no seccomp filter" },
-        Contender { name: "unshare", words: unshare(&program), note: "namespaces alone, no root of its own" },
-        Contender {
-            name: "firejail",
-            words: firejail(&program),
-            note: "no cgroup limits; leaves mounts below /run/firejail",
-        },
+        Contender::new(BARE, vec![program.clone()], "no sandbox: fork, exec, wait"),
+        Contender::new(RUSTBOX, stage.run(&stage.nothing), "everything on, strict"),
+        Contender::new(RUSTBOX_NO_V1, no_v1, no_v1_note),
+        Contender::new("bwrap", bwrap(&program), "no limits, no cgroup, no seccomp filter"),
+        Contender::new("unshare", unshare(&program), "namespaces alone, no root of its own"),
+        Contender::new("firejail", firejail(&program), "no cgroup limits; leaves mounts below /run/firejail"),
     ];
-    for runtime in ["crun", "runc"] {
-        let words = oci(stage, runtime)?;
-        wanted.push(Contender { name: runtime, words, note: "cgroup limits, seccomp filter off" });
-    }
-    wanted.push(Contender { name: "nsjail", words: nsjail(&program), note: "resource limits, no cgroup" });
-    let name = "nsjail-cgroup";
-    wanted.push(Contender { name, words: nsjail_cgroup(&program), note: "the same with its cgroup limits" });
-    wanted.push(Contender { name: "minijail", words: minijail(&program), note: "no limits, no cgroup" });
-    wanted.push(Contender { name: "isolate", words: isolate(&program), note: "init, run and cleanup" });
+    wanted.extend(crun(stage)?);
+    wanted.push(Contender::new("runc", oci(stage, "runc")?, OCI_NOTE));
+    wanted.push(Contender::new("nsjail", nsjail(&program), "resource limits, no cgroup"));
+    wanted.push(Contender::new("nsjail-cgroup", nsjail_cgroup(&program), "the same with its cgroup limits"));
+    wanted.push(Contender::new("minijail", minijail(&program), "no limits, no cgroup"));
+    wanted.push(Contender::new("isolate", isolate(&program), "init, run and cleanup"));
     Ok(wanted.into_iter().filter(works).collect())
 }
+
+const OCI_NOTE: &str = "cgroup limits, seccomp filter off";
+
+/// crun refuses a host with a cgroup2 mount beside those of v1. Where nobody sees that mount it finds v1 alone; what it
+/// takes to get there is measured next to it.
+fn crun(stage: &Stage) -> Result<Vec<Contender>> {
+    let plain = Contender::new("crun", oci(stage, "crun")?, OCI_NOTE);
+    let Some(mount) = cgroup2().filter(|_| command::is_in_path("crun") && !works(&plain)) else {
+        return Ok(vec![plain]);
+    };
+    let script = format!("umount {} && exec \"$@\"", mount.display());
+    let hidden = strings(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    let words = [hidden.clone(), plain.words].concat();
+    let note = "cgroup limits, seccomp filter off; in a mount namespace without cgroup2, which it refuses beside v1; \
+                ratios are less what the line below takes to get there";
+    let mut way =
+        Contender::new("way-to-crun", [hidden, strings(&[&stage.nothing.display().to_string()])].concat(), WAY);
+    way.way_of = Some("crun");
+    Ok(vec![Contender::new("crun", words, note), way])
+}
+
+const WAY: &str = "no sandbox: into such a mount namespace, then fork, exec, wait";
 
 fn works(contender: &Contender) -> bool {
     let program =

@@ -10,7 +10,7 @@ use super::contender::{Contender, RUSTBOX, Stage};
 
 /// `VmHWM` of each of our processes beside a program that waits, by name, in KiB.
 pub(crate) fn of_rustbox(stage: &Stage, waits: &std::path::Path) -> Result<Vec<(String, u64)>> {
-    beside(Contender { name: RUSTBOX, words: stage.run(waits), note: "" }.command())
+    beside(Contender::new(RUSTBOX, stage.run(waits), "").command())
 }
 
 /// The sum of the same for each contender's own processes, in KiB; none of one that could not be looked at.

@@ -1,8 +1,10 @@
 //! Boxes that were prepared: what a run pays that finds one, and how many a machine gets through.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -10,16 +12,19 @@ use serde_json::{Value, json};
 use super::contender::Stage;
 use super::killing::cgroup2;
 use super::stats::percentile;
-use crate::command;
+use crate::command::output;
 
 /// Medians and 95th percentiles in microseconds; runs per second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Warm {
-    /// From the request to the payload's end.
+    /// From the request to the payload's end, of requests that come one at a time.
     pub(crate) p50_us: f64,
     pub(crate) p95_us: f64,
-    /// vfork, exec, wait in C.
+    /// vfork, exec, wait in C, with the same pauses.
     pub(crate) bare_p50_us: f64,
+    /// From the request to the payload's end while other boxes are ended and prepared.
+    pub(crate) busy_p50_us: f64,
+    pub(crate) busy_p95_us: f64,
     /// With as many workers as there are processors, down to the proof of the last one.
     pub(crate) per_second: f64,
     /// The same number of C loops.
@@ -29,46 +34,88 @@ pub(crate) struct Warm {
 /// How long the C loops run, in seconds.
 const SECONDS: &str = "3";
 
+/// Between the end of one request and the next, so that the box for it is there and nothing else is at work.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Runs so many jobs through `rustbox batch`, and the C programs before and after.
 pub(crate) fn run(stage: &Stage, spawner: &Path, boxloop: &Path, runs: usize) -> Result<Warm> {
     let bare = spawn_times(stage, spawner, runs)?;
-    // One worker: nothing but the run itself is between request and end.
-    let (times, _) = batch(stage, runs, 1)?;
+    let times = one_at_a_time(stage, runs)?;
     let again = spawn_times(stage, spawner, runs)?;
+    let (busy, _) = batch(stage, runs, 1)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let (_, per_second) = batch(stage, runs, workers)?;
     Ok(Warm {
         p50_us: percentile(&times, 50),
         p95_us: percentile(&times, 95),
         bare_p50_us: percentile(&[bare, again].concat(), 50),
+        busy_p50_us: percentile(&busy, 50),
+        busy_p95_us: percentile(&busy, 95),
         per_second,
         c_per_second: c_loops(stage, boxloop, workers)?,
     })
 }
 
 fn spawn_times(stage: &Stage, spawner: &Path, runs: usize) -> Result<Vec<f64>> {
-    let text = command::output(Command::new(spawner).arg(runs.to_string()).arg(&stage.nothing))?;
+    let text =
+        output(Command::new(spawner).args([runs.to_string(), PAUSE.as_micros().to_string()]).arg(&stage.nothing))?;
     text.lines().map(|line| Ok(line.parse::<f64>().context("the spawner's nanoseconds")? / 1e3)).collect()
+}
+
+fn job(stage: &Stage) -> String {
+    let bind = format!("{}:/program", stage.nothing.display());
+    format!("{}\n", json!({"argv": ["/program"], "ro_bind": [bind]}))
+}
+
+/// `rustbox batch` with these words after it.
+fn command(stage: &Stage, words: &[&str]) -> Command {
+    let ours = stage.rustbox();
+    let mut batch = Command::new(ours.first().map_or("", String::as_str));
+    batch.args(ours.get(1..).unwrap_or_default()).arg("batch").args(words);
+    batch
+}
+
+/// The time from a request to its payload's end.
+fn time_us(line: &str) -> Result<f64> {
+    let result: Value = serde_json::from_str(line).with_context(|| format!("read a result: {line}"))?;
+    let field = |name: &str| result["report"]["timings"][name].as_f64().with_context(|| format!("no {name}: {line}"));
+    Ok((field("setup_ns")? + field("run_ns")?) / 1e3)
+}
+
+/// Writes one request, reads its result, and pauses, so often.
+fn one_at_a_time(stage: &Stage, runs: usize) -> Result<Vec<f64>> {
+    let mut batch = command(stage, &["-", "--workers", "1"]);
+    let batch = batch.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut batch = batch.spawn().context("start rustbox batch")?;
+    let (requests, results) = (batch.stdin.take(), batch.stdout.take());
+    let (mut requests, mut results) = requests.zip(results.map(BufReader::new)).context("the ends of two pipes")?;
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        requests.write_all(job(stage).as_bytes()).context("write a request")?;
+        let mut line = String::new();
+        results.read_line(&mut line).context("read a result")?;
+        times.push(time_us(&line)?);
+        std::thread::park_timeout(PAUSE);
+    }
+    drop(requests);
+    let status = batch.wait().context("wait for rustbox batch")?;
+    if !status.success() {
+        bail!("rustbox batch: {status}");
+    }
+    Ok(times)
 }
 
 /// Runs the jobs; the time from each request to its payload's end, and jobs per second without start and end of the pool.
 fn batch(stage: &Stage, runs: usize, workers: usize) -> Result<(Vec<f64>, f64)> {
     let path = stage.directory.join("jobs");
-    let job = json!({"argv": ["/program"], "ro_bind": [format!("{}:/program", stage.nothing.display())]});
-    fs::write(&path, format!("{job}\n").repeat(runs)).context("write the jobs")?;
-    let words = stage.rustbox();
-    let mut batch = Command::new(words.first().map_or("", String::as_str));
-    batch.args(words.get(1..).unwrap_or_default()).arg("batch").arg(&path);
-    batch.args(["--unordered", "--workers", &workers.to_string()]).stdin(Stdio::null());
-    let output = batch.output().context("start rustbox batch")?;
+    fs::write(&path, job(stage).repeat(runs)).context("write the jobs")?;
+    let mut batch = command(stage, &["--unordered", "--workers", &workers.to_string()]);
+    let output = batch.arg(&path).stdin(Stdio::null()).output().context("start rustbox batch")?;
     if !output.status.success() {
         bail!("rustbox batch: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let results: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).context("read a result")).collect::<Result<_>>()?;
-    let field = |result: &Value, name: &str| result["report"]["timings"][name].as_f64().unwrap_or(0.0);
-    let times = results.iter().map(|result| (field(result, "setup_ns") + field(result, "run_ns")) / 1e3).collect();
+    let times = text.lines().map(time_us).collect::<Result<_>>()?;
     Ok((times, rate(&String::from_utf8_lossy(&output.stderr))?))
 }
 

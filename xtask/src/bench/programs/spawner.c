@@ -1,7 +1,8 @@
 /*
- * The yardstick for a warm run: vfork, exec, wait, COUNT times, with nothing around it. Prints the nanoseconds of each.
+ * The yardstick for a warm run: vfork, exec, wait, COUNT times, PAUSE microseconds apart, with nothing around it. Prints
+ * the nanoseconds of each.
  *
- * spawner COUNT PROGRAM
+ * spawner COUNT PAUSE PROGRAM
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -19,16 +20,17 @@ static long long now(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3)
+	if (argc != 4)
 		return 2;
 	/* Not on the stack, which the child of a vfork shares. */
 	static int left;
 	for (left = atoi(argv[1]); left > 0; left--) {
 		int status;
+		usleep(atoi(argv[2]));
 		long long start = now();
 		pid_t pid = vfork();
 		if (pid == 0) {
-			execl(argv[2], argv[2], (char *)0);
+			execl(argv[3], argv[3], (char *)0);
 			_exit(127);
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
