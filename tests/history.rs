@@ -40,7 +40,7 @@ fn meaning(call: &Recorded, so_far: &[Came]) -> Vec<Came> {
         (Role::Init, is("sendmsg", ""), &[I(InitStage::Waiting)]),
         (Role::Supervisor, is("openat", "/fdinfo/"), &[S(Supervisor::ReadBack)]),
         (Role::Supervisor, is("sendmsg", "") && after(S(Supervisor::ReadBack)), &[S(Supervisor::Released)]),
-        (Role::Init, is("clone3", ""), &[I(InitStage::Running)]),
+        (Role::Init, is("clone", ""), &[I(InitStage::Running)]),
         (Role::Supervisor, is("write", "/cgroup.kill") || is("pidfd_send_signal", ""), &[S(Supervisor::Killed)]),
         (Role::Supervisor, is("waitid", ""), &[I(InitStage::Dead), S(Supervisor::Reaped)]),
         (Role::Supervisor, is("unlinkat", "rustbox-"), &[S(Supervisor::Ungrouped)]),

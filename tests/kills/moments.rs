@@ -28,5 +28,5 @@ pub(crate) fn of_an_init(calls: &[Recorded]) -> Vec<Boundary> {
     let told = |found: Option<&Recorded>, name: &str| found.unwrap_or_else(|| panic!("no {name} of an init")).boundary;
     let first = |name: &'static str| told(calls.iter().find(is(name)), name);
     let last = |name: &'static str| told(calls.iter().rfind(is(name)), name);
-    vec![calls[0].boundary, first("ppoll"), first("sendmsg"), first("pivot_root"), first("clone3"), last("ppoll")]
+    vec![calls[0].boundary, first("ppoll"), first("sendmsg"), first("pivot_root"), first("clone"), last("ppoll")]
 }

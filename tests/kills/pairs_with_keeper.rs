@@ -2,7 +2,7 @@
 
 use rustbox_tests::{Call, Canary, Fault, Lab, Recorded, Role, Sweep, adopt_orphans, full};
 
-use crate::traces::{calls_of, shortest};
+use crate::traces::{calls_after, calls_of};
 use crate::trial::{Allowed, assert_no_orphans, baseline, trial};
 use crate::{ALONE, MISSED_PERCENT, moments};
 
@@ -23,7 +23,8 @@ fn supervisor_then_keeper_killed_at_every_call_leaves_directories_at_most() {
         if full() { calls.iter().map(|call| call.boundary).collect() } else { moments::of_a_supervisor(&calls) };
     for moment in moments {
         let first = (moment, Fault::Kill);
-        let keepers = shortest(&lab, &[first], Role::Keeper);
+        // Before that it makes a network namespace, at its own pace: see the other sweep.
+        let keepers = calls_after(&lab, first, Role::Supervisor, Role::Keeper);
         sweep.each(&keepers, |call| {
             trial(&lab, &sweep, &baseline, &[first, (call.boundary, Fault::Kill)], Allowed::Directories);
         });

@@ -30,9 +30,36 @@ pub fn send_fds(socket: BorrowedFd<'_>, tag: u8, fds: &[BorrowedFd<'_>]) -> Resu
 /// The socket failed.
 pub fn receive_fds(socket: BorrowedFd<'_>) -> Result<Option<Received>, Errno> {
     let mut tag = [0];
-    match sys::receive_with_fds(socket, &mut tag, RecvFlags::DONTWAIT) {
+    let mut receive = || sys::receive_with_fds(socket, &mut tag, RecvFlags::DONTWAIT);
+    // The other end was closed with a record of ours unread: that is told once, ahead of what it had sent before.
+    let arrived = match receive() {
+        Err(Errno::CONNRESET) => receive(),
+        arrived => arrived,
+    };
+    match arrived {
         Ok(arrived) if arrived.length == 1 => Ok(Some((tag[0], arrived.fds))),
         Ok(_) | Err(Errno::AGAIN | Errno::CONNRESET) => Ok(None),
         Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_arrives_although_the_sender_closed_its_end_with_a_record_unread() {
+        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair.unwrap();
+        send_fds(theirs.as_fd(), b'1', &[ours.as_fd()]).unwrap();
+        send_fds(theirs.as_fd(), b'2', &[]).unwrap();
+        send_fds(ours.as_fd(), b'x', &[]).unwrap();
+        drop(theirs);
+        let mut received = || receive_fds(ours.as_fd()).unwrap().map(|(tag, [fd, ..])| (tag, fd.is_some()));
+        assert_eq!([received(), received(), received()], [Some((b'1', true)), Some((b'2', false)), None]);
     }
 }

@@ -34,8 +34,9 @@ pub(crate) const TAG_CGROUPS: u8 = b'C';
 pub(crate) const TAG_RUNS: u8 = b'R';
 pub(crate) const TAG_NETWORK: u8 = b'N';
 
-/// How long the supervisor waits for a record of its keeper; it can do without either.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the supervisor waits for a record of its keeper; it can do without either. A network namespace takes half a
+/// millisecond, and on a busy host it is as well made by the init.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The supervisor's side of its keeper.
 #[derive(Debug)]
