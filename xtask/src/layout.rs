@@ -69,7 +69,7 @@ fn entered(
 ) -> Result<BTreeSet<u64>> {
     let nothing = bench::compile(workspace, directory, "nothing")?;
     let tracer = bench::compile(workspace, directory, "entered")?;
-    let stage = Stage { directory: directory.to_owned(), rustbox: rustbox.to_owned(), nothing };
+    let stage = Stage::new(directory, rustbox, nothing)?;
     let (addresses, out) = (directory.join("addresses"), directory.join("hits"));
     fs::write(&addresses, functions.keys().map(|address| format!("{address:x}\n")).collect::<String>())?;
     let mut entered = BTreeSet::new();

@@ -81,7 +81,7 @@ fn cgroups() -> &'static str {
 fn measure(workspace: &Workspace, rustbox: &Path, directory: &Path) -> Result<BTreeMap<&'static str, u64>> {
     let nothing = super::compile(workspace, directory, "nothing")?;
     let waits = super::compile(workspace, directory, "waits")?;
-    let stage = Stage { directory: directory.to_owned(), rustbox: rustbox.to_owned(), nothing };
+    let stage = Stage::new(directory, rustbox, nothing)?;
     let words = stage.run(&stage.nothing);
     let run = Contender::new(RUSTBOX, words, "");
     let mut least = BTreeMap::new();

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::killing::cgroup2;
+use super::twin_in_memory;
 use crate::command;
 
 /// One command line.
@@ -26,6 +27,8 @@ pub(crate) struct Contender {
 pub(crate) struct Stage {
     /// A temporary directory.
     pub(crate) directory: PathBuf,
+    /// Another one, in memory.
+    pub(crate) memory: PathBuf,
     /// The program that ships.
     pub(crate) rustbox: PathBuf,
     /// The program that does nothing.
@@ -74,17 +77,26 @@ impl Contender {
 }
 
 impl Stage {
+    /// In a directory of the benchmark.
+    pub(crate) fn new(directory: &Path, rustbox: &Path, nothing: PathBuf) -> Result<Self> {
+        let memory = twin_in_memory(directory)?;
+        Ok(Self { directory: directory.to_owned(), memory, rustbox: rustbox.to_owned(), nothing })
+    }
+
     /// The same for another program, with files of its own.
     pub(crate) fn with(&self, program: &Path, name: &str) -> Result<Self> {
         let directory = self.directory.join(name);
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-        Ok(Self { directory, rustbox: self.rustbox.clone(), nothing: program.to_owned() })
+        let memory = self.memory.join(name);
+        fs::create_dir_all(&memory).with_context(|| format!("make {}", memory.display()))?;
+        Ok(Self { directory, memory, rustbox: self.rustbox.clone(), nothing: program.to_owned() })
     }
 
-    /// Words of `rustbox` with places of the benchmark's own.
+    /// Words of `rustbox` with places of the benchmark's own, each on what is usual for it: records on a disk, leases in
+    /// memory.
     pub(crate) fn rustbox(&self) -> Vec<String> {
-        let place = |name: &str| self.directory.join(name).display().to_string();
-        let (state, runtime) = (place("state"), place("runtime"));
+        let state = self.directory.join("state").display().to_string();
+        let runtime = self.memory.join("runtime").display().to_string();
         strings(&[&self.rustbox.display().to_string(), "--state-dir", &state, "--runtime-dir", &runtime])
     }
 

@@ -19,6 +19,7 @@ mod throughput;
 mod warm;
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -95,14 +96,30 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Ok(if arguments.check && missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Does something with a directory that is removed afterwards.
+/// Where directories are made: on a disk, as `/var/lib` is. Not below /tmp: rustbox refuses state where others can write.
+const ON_DISK: &str = "/var/lib";
+/// The same in memory, as `/run` is wherever systemd runs.
+const IN_MEMORY: &str = "/dev/shm";
+
+/// Does something with a directory that is removed afterwards, as is its twin in memory.
 pub(crate) fn in_directory<T>(what: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    // Not below /tmp: rustbox refuses state where others can write.
-    let directory = PathBuf::from(format!("/var/lib/rustbox-bench-{}", std::process::id()));
-    fs::create_dir(&directory).with_context(|| format!("make {} (this needs root)", directory.display()))?;
+    let directory = Path::new(ON_DISK).join(format!("rustbox-bench-{}", std::process::id()));
+    let both = [directory.clone(), twin_in_memory(&directory)?];
+    for path in &both {
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o700).create(path).with_context(|| format!("make {} (this needs root)", path.display()))?;
+    }
     let done = what(&directory);
-    fs::remove_dir_all(&directory).with_context(|| format!("remove {}", directory.display()))?;
+    for path in &both {
+        fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))?;
+    }
     done
+}
+
+/// A directory of ours, in memory.
+pub(crate) fn twin_in_memory(directory: &Path) -> Result<PathBuf> {
+    let name = directory.strip_prefix(ON_DISK).context("a directory of the benchmark")?;
+    Ok(Path::new(IN_MEMORY).join(name))
 }
 
 fn write(directory: &Path, report: &Report, markdown: &str) -> Result<()> {
@@ -130,7 +147,7 @@ pub(crate) fn compile(workspace: &Workspace, directory: &Path, name: &str) -> Re
 
 fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directory: &Path) -> Result<Report> {
     let nothing = compile(workspace, directory, "nothing")?;
-    let stage = Stage { directory: directory.to_owned(), rustbox: rustbox.to_owned(), nothing };
+    let stage = Stage::new(directory, rustbox, nothing)?;
     let programs = Programs {
         fillers: Fillers {
             waits: compile(workspace, directory, "waits")?,
@@ -146,8 +163,9 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
         println!("$ {}", contender.text());
     }
     let mut report = Report { host: host(seed, arguments.rounds), contenders, ..Report::default() };
-    report.places =
-        [(rustbox, "rustbox"), (directory, "$DIR")].map(|(path, name)| (path.display().to_string(), name)).into();
+    report.places = [(rustbox, "rustbox"), (directory, "$DIR"), (&stage.memory, "$MEMORY")]
+        .map(|(path, name)| (path.display().to_string(), name))
+        .into();
     report.samples = rounds::run(&report.contenders, arguments.rounds, &mut shuffle)?;
     report.calls = report.contenders.iter().map(|one| calls::count(one, directory)).collect::<Result<_>>()?;
     report.memory = memory::of_rustbox(&stage, &programs.fillers.waits)?;
