@@ -8,11 +8,12 @@
 //! 1. Arm: parent-death signal, name, no core dump, close every descriptor that is not needed,
 //!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, enter
 //!    the network namespace if there is one already, make the cgroup namespace, say *armed*.
-//! 2. Build the root, drop the bounding set: in namespaces that nobody else has seen, so that this need not wait until
-//!    the supervisor has read back where init is. Then wait for GO. Anything but GO, end-of-file included, is death.
-//!    Fork the payload's child.
-//! 3. Read back what the kernel says of that child. Release it: to execute the program, or, in a box that is prepared
-//!    before its program is known, to say *prepared* and to wait for it. Drop all capabilities.
+//! 2. Build the root and pivot into it, drop the bounding set: in namespaces that nobody else has seen, so that this need
+//!    not wait until the supervisor has read back where init is. Then wait for GO. Anything but GO, end-of-file included,
+//!    is death. Start the payload's child.
+//! 3. Take the host's root away and read the mounts back. Read back what the kernel says of that child. Release it: to
+//!    execute the program, or, in a box that is prepared before its program is known, to say *prepared* and to wait for it.
+//!    Drop all capabilities.
 //! 4. Reap until told otherwise: report the main process's end, then wait to be killed, or leave
 //!    when nothing is left.
 //!

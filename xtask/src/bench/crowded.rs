@@ -57,10 +57,7 @@ impl Full {
             Crowd::Nothing => {}
             Crowd::IdleBoxes(count) => {
                 // With leases of their own: there are no more uids than a thousand on a host.
-                let leases = stage.directory.join("leases").display().to_string();
-                let mut words = stage.run(&fillers.waits);
-                words.splice(1..1, ["--runtime-dir".to_owned(), leases]);
-                full.start(&words, count)?;
+                full.start(&stage.with(&fillers.waits, "idle")?.run(&fillers.waits), count)?;
             }
             Crowd::Processes(count) => full.start(&[fillers.many.display().to_string(), count.to_string()], 1)?,
             Crowd::Mounts(count) => full.mount(&stage.directory.join("mounts"), count)?,
