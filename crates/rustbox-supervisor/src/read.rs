@@ -1,7 +1,9 @@
 //! Small files of the kernel's, read with one `open`, one `read` and one `close`.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Read};
+use std::io::{Error, ErrorKind};
+
+use rustix::buffer::spare_capacity;
 
 /// Longest file that is read this way, in bytes.
 const LIMIT: usize = 4096;
@@ -20,11 +22,11 @@ pub(crate) fn text(path: &str) -> Result<String, Error> {
 /// # Errors
 /// It could not be opened or read, or is longer than 4 KiB.
 pub(crate) fn bytes(path: &str) -> Result<Vec<u8>, Error> {
-    let mut buffer = vec![0; LIMIT];
-    let length = File::open(path)?.read(&mut buffer)?;
-    if length == LIMIT {
+    let mut buffer = Vec::with_capacity(LIMIT);
+    let file = File::open(path)?;
+    rustix::io::retry_on_intr(|| rustix::io::read(&file, spare_capacity(&mut buffer)))?;
+    if buffer.len() >= LIMIT {
         return Err(ErrorKind::FileTooLarge.into());
     }
-    buffer.truncate(length);
     Ok(buffer)
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustbox_core::{OutputIntegrity, RunPlan};
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -249,8 +250,9 @@ impl Capture {
             return false;
         }
         self.start = 0;
-        self.buffer.resize(BUFFER_BYTES, 0);
-        let length = match rustix::io::read(pipe, &mut self.buffer[..]) {
+        self.buffer.clear();
+        self.buffer.reserve(BUFFER_BYTES);
+        let length = match rustix::io::read(pipe, spare_capacity(&mut self.buffer)) {
             Ok(0) => {
                 self.pipe = None;
                 0
