@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::contender::Contender;
+use super::contender::{Contender, clear_environment};
 use crate::command;
 
 /// System calls of one run.
@@ -25,6 +25,7 @@ pub(crate) fn count(contender: &Contender, directory: &Path) -> Result<Option<Ca
     }
     let log = directory.join("strace.log");
     let mut trace = Command::new("strace");
+    clear_environment(&mut trace);
     trace.args(["-f", "-qq", "-o"]).arg(&log).args(&contender.words);
     trace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = trace.status().context("start strace")?;

@@ -54,6 +54,7 @@ impl Contender {
         let mut words = self.words.iter();
         let mut command = Command::new(words.next().map_or("true", String::as_str));
         command.args(words);
+        clear_environment(&mut command);
         command
     }
 
@@ -172,6 +173,12 @@ fn works(contender: &Contender) -> bool {
             false
         }
     }
+}
+
+/// Cargo tells the dynamic linker where else to look, which costs whoever is linked dynamically a hundred calls.
+pub(crate) fn clear_environment(command: &mut Command) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path);
 }
 
 pub(crate) fn strings(words: &[&str]) -> Vec<String> {
