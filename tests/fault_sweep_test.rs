@@ -134,14 +134,24 @@ fn leftovers(lab: &Lab, command: &BoxCommand<'_>, driven: &Driven, mute: bool) -
 
 type Faults = Vec<(Boundary, Fault)>;
 
-/// A sweep of one role: every fault that `choose` gives for each of its calls. A keeper has something to do only when
-/// its supervisor is dead, so that is killed first.
+/// A sweep of one role. A keeper has something to clean only when its supervisor is dead, so that is killed first.
 fn sweep(name: &str, claim: &str, role: Role, choose: impl Fn(&[Recorded]) -> Vec<(Recorded, Fault)>) {
+    let before: Faults = if role == Role::Keeper { vec![supervisor_dies_before_its_kill()] } else { Vec::new() };
+    sweep_after(name, claim, role, &before, choose);
+}
+
+/// Every fault that `choose` gives for each call of one role, after these.
+fn sweep_after(
+    name: &str,
+    claim: &str,
+    role: Role,
+    before: &[(Boundary, Fault)],
+    choose: impl Fn(&[Recorded]) -> Vec<(Recorded, Fault)>,
+) {
     adopt_orphans();
     let canary = Canary::start(name);
     let baseline = baseline();
-    let before: Faults = if role == Role::Keeper { vec![supervisor_dies_before_its_kill()] } else { Vec::new() };
-    let chosen = choose(&calls_of(role, &before));
+    let chosen = choose(&calls_of(role, before));
     // A keeper tries for half a minute, and what it cannot do is left after the two seconds; who is told again and again, or
     // untruly, that a box is not empty waits for it.
     let waits = |(_, fault): &(Recorded, Fault)| matches!(fault, Fault::Fail(_, How::ForEver) | Fault::Lie(_));
@@ -149,7 +159,7 @@ fn sweep(name: &str, claim: &str, role: Role, choose: impl Fn(&[Recorded]) -> Ve
     let _alone = (!waits).then(|| ALONE.lock());
     let sweep = Sweep::begin(name, claim, &["S09", "QR04"]);
     let one = |(call, fault): &(Recorded, Fault)| {
-        let mut faults = before.clone();
+        let mut faults = before.to_vec();
         faults.push((call.boundary, *fault));
         let what = format!("{call}: {fault:?}");
         let mut found = trial(&baseline, &faults);
@@ -230,6 +240,19 @@ sweeps! {
     late_calls_of_the_init_change_nothing: "late-init", "a late call of the init changes nothing", Init, delays;
     late_calls_of_the_child_change_nothing: "late-child", "a late call of the child changes nothing", Child, delays;
     late_calls_of_the_keeper_change_nothing: "late-keeper", "a late call of the keeper changes nothing", Keeper, delays;
+}
+
+/// What it makes while its supervisor lives is a part of the box.
+#[test]
+fn a_keeper_whose_call_fails_while_its_supervisor_lives_weakens_nothing() {
+    let claim = "a keeper whose call fails while its supervisor lives weakens no box";
+    sweep_after("fault-keeper-alive", claim, Role::Keeper, &[], once);
+}
+
+#[test]
+fn lies_to_the_keeper_while_its_supervisor_lives_weaken_nothing() {
+    let claim = "a call that lies to the keeper while its supervisor lives weakens no box";
+    sweep_after("lie-keeper-alive", claim, Role::Keeper, &[], lies);
 }
 
 #[test]

@@ -121,7 +121,7 @@ pub fn is_security_relevant(call: &Recorded) -> bool {
         "write" | "pwrite64" if call.operand.ends_with(".tmp") => false,
         "write" | "pwrite64" => !call.operand.starts_with("socket:") && !call.operand.starts_with("pipe:"),
         "mkdirat" | "mkdir" | "mount" | "umount2" | "pivot_root" | "move_mount" | "mount_setattr" | "fsconfig"
-        | "prctl" | "seccomp" | "setresuid" | "setresgid" | "setgroups" | "capset" | "unshare" | "keyctl"
+        | "prctl" | "seccomp" | "setresuid" | "setresgid" | "setgroups" | "capset" | "unshare" | "setns" | "keyctl"
         | "setsid" | "rt_sigaction" | "rt_sigprocmask" | "prlimit64" | "sethostname" | "fcntl" | "close_range"
         | "fchdir" | "chdir" | "chroot" | "umask" | "flock" | "renameat" | "renameat2" | "unlinkat" | "ftruncate"
         | "symlinkat" | "mknodat" | "pidfd_send_signal" | "setsockopt" | "ioctl" | "dup2" | "dup3" | "fchown"
