@@ -21,8 +21,9 @@ pub fn main() -> ExitCode {
 
 /// A set-uid rustbox would run any program with root's rights for anybody: nothing else happens first.
 fn refuse_set_uid() -> Result<(), CliError> {
-    use rustix::process::{getegid, geteuid, getgid, getuid};
-    if getuid() == geteuid() && getgid() == getegid() { Ok(()) } else { Err(CliError::SetUid) }
+    use nix::unistd::{getresgid, getresuid};
+    let (Ok(uid), Ok(gid)) = (getresuid(), getresgid()) else { return Err(CliError::SetUid) };
+    if uid.real == uid.effective && gid.real == gid.effective { Ok(()) } else { Err(CliError::SetUid) }
 }
 
 fn dispatch(cli: Cli) -> Result<u8, CliError> {

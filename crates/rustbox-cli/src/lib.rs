@@ -4,6 +4,7 @@
 //! the supervisor, and shows what comes back. It is a library only so that the same program can be
 //! installed under two names.
 
+mod allocator;
 mod app;
 mod args;
 mod audited;
@@ -21,9 +22,3 @@ mod render;
 mod signals;
 
 pub use app::main;
-
-/// One heap that is kept together, for all threads. After each clone of a box's processes every page that is written has to be
-/// copied, and every other processor told: an allocator that gives each thread memory of its own, and keeps what is freed for
-/// later, has a batch copy half as many pages again.
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

@@ -59,7 +59,7 @@ mod tests {
         send_fds(theirs.as_fd(), b'2', &[]).unwrap();
         send_fds(ours.as_fd(), b'x', &[]).unwrap();
         drop(theirs);
-        let mut received = || receive_fds(ours.as_fd()).unwrap().map(|(tag, [fd, ..])| (tag, fd.is_some()));
+        let received = || receive_fds(ours.as_fd()).unwrap().map(|(tag, [fd, ..])| (tag, fd.is_some()));
         assert_eq!([received(), received(), received()], [Some((b'1', true)), Some((b'2', false)), None]);
     }
 }

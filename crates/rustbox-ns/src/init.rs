@@ -8,12 +8,11 @@
 //! 1. Arm: parent-death signal, name, no core dump, close every descriptor that is not needed,
 //!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, enter
 //!    the network namespace if there is one already, make the cgroup namespace, say *armed*.
-//! 2. Build the root and pivot into it, drop the bounding set: in namespaces that nobody else has seen, so that this need
-//!    not wait until the supervisor has read back where init is. Then wait for GO. Anything but GO, end-of-file included,
-//!    is death. Start the payload's child.
-//! 3. Take the host's root away and read the mounts back. Read back what the kernel says of that child. Release it: to
-//!    execute the program, or, in a box that is prepared before its program is known, to say *prepared* and to wait for it.
-//!    Drop all capabilities.
+//! 2. Build the root, take the host's away, drop the bounding set: in namespaces that nobody else has seen, so that this
+//!    need not wait until the supervisor has read back where init is. Then wait for GO. Anything but GO, end-of-file
+//!    included, is death. Start the payload's child.
+//! 3. Read back what the kernel says of that child. Release it: to execute the program, or, in a box that is prepared
+//!    before its program is known, to say *prepared* and to wait for it. Drop all capabilities.
 //! 4. Reap until told otherwise: report the main process's end, then wait to be killed, or leave
 //!    when nothing is left.
 //!
@@ -76,7 +75,6 @@ fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
     arm_death_signal().map_err(Failure::at(Stage::Arm))?;
     rustix::thread::set_name(c"rustbox-init").map_err(Failure::at(Stage::Arm))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Failure::at(Stage::Arm))?;
-    // The supervisor's end of the socket among them: a copy of it would keep end-of-file from ever coming.
     for (first, last) in &plan.close_ranges {
         sys::close_range(*first, *last).map_err(Failure::at(Stage::Descriptors))?;
     }
@@ -173,7 +171,7 @@ fn prepare(plan: &Blueprint) -> Result<OwnedFd, Failure> {
 
 /// Starts the payload, and stays until the end of the box, which is this process's.
 ///
-/// The two share their memory until the program is executed: each only reads what the other has too.
+/// The two share their memory until the program is executed: neither writes what the other uses.
 fn run_payload(
     plan: &Blueprint,
     orders: &Orders<'_>,
@@ -186,19 +184,18 @@ fn run_payload(
     let (hear, go) = pipe_with(PipeFlags::CLOEXEC).map_err(&at_fork)?;
     let stack = sys::Stack::new().map_err(&at_fork)?;
     let number = |fd: &OwnedFd| sys::borrow(fd.as_raw_fd());
-    let (going, to_init) = (number(&go), ToInit { tell: number(&tell), hear: number(&hear) });
+    let (of_init, to_init) = ([number(&told), number(&go)], ToInit { tell: number(&tell), hear: number(&hear) });
     let child = move || {
-        // A copy of it would keep end-of-file from ever coming.
-        sys::forget_fd(going);
+        // A copy of one would keep the end of the other from ever coming.
+        of_init.into_iter().for_each(sys::forget_fd);
         match plan.program {
             Program::Known => child::run(&plan.payload, orders, supervisor, to_init),
             Program::Later => later::run(&plan.payload, supervisor, to_init),
         }
     };
-    sys::clone_sharing(&stack, child, |cloned| {
+    sys::clone_sharing(stack, child, |cloned| {
         drop((tell, hear));
         let started = cloned.map_err(Failure::at(Stage::Fork)).and_then(|pid| {
-            plan.root.as_ref().map_or(Ok(()), root::leave_host)?;
             release_payload(plan, pid, &told, &go)?;
             drop(go);
             power_down(plan).map(|()| pid)
@@ -228,7 +225,8 @@ fn loopback() -> Result<(), Errno> {
     sys::loopback_up(socket.as_fd())
 }
 
-/// Drops what the supervisor's bounding set has. That nothing is left is read back of the payload's process.
+/// Drops what the supervisor's bounding set has. That nothing is left is read back of the payload's process, where that
+/// can be.
 fn drop_bounding_set(bounding: u64) -> Result<(), Errno> {
     let bits = (0..u64::BITS).map(|number| 1 << number).filter(|bit| bounding & bit != 0);
     bits.map(CapabilitySet::from_bits_retain).try_for_each(remove_capability_from_bounding_set)
@@ -242,6 +240,8 @@ fn release_payload(plan: &Blueprint, pid: i32, told: &OwnedFd, go: &OwnedFd) -> 
         // The child has told the supervisor why; its end is reaped and reported like any other.
         _ => return Ok(()),
     }
+    // The child's change of uid has changed it, for the memory that both have (`commit_creds` in `kernel/cred.c`).
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Failure::at(Stage::Arm))?;
     if plan.reads_back {
         check_payload(&plan.payload, pid)?;
     }

@@ -15,7 +15,7 @@ use crate::sys;
 /// That of the caller, whichever thread of a process it is.
 const OWN: &CStr = c"/proc/thread-self/ns/net";
 
-/// Makes a network namespace that nobody is in: it lasts for as long as the descriptor, or as long as who enters it.
+/// Makes a network namespace in which nobody stays: it lasts for as long as the descriptor, or as long as who enters it.
 ///
 /// The calling thread is in it for a moment, and then in that of the process behind `back`, a pidfd: a process of its own
 /// network (`setns` with a pidfd, Linux 5.8).
@@ -44,7 +44,9 @@ mod tests {
         let this = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
         match make_network_namespace(this.as_fd()) {
             Ok(made) => assert_ne!(std::fs::File::from(made).metadata()?.ino(), before),
-            Err(Errno::PERM) => eprintln!("SKIP: network namespaces need root"),
+            Err(Errno::PERM) if std::env::var_os("RUSTBOX_CI").is_none() => {
+                eprintln!("SKIPPED: network namespaces need root");
+            }
             Err(errno) => return Err(errno.into()),
         }
         assert_eq!(own()?, before);

@@ -75,17 +75,7 @@ pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
     }
     let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
     sys::mount_setattr(root.as_fd(), c"", EMPTY_PATH, &sealed).map_err(Failure::at(Stage::Root))?;
-    // Puts the old root on top of the new one, where this process's directory is then.
-    rustix::process::pivot_root(c".", c".").map_err(Failure::at(Stage::Pivot))
-}
-
-/// Takes the host's root away, and reads back that what is left is what was ordered.
-///
-/// The kernel waits there until no processor can be walking a path that is detached (`namespace_unlock`,
-/// `synchronize_rcu_expedited`): the payload's process prepares itself meanwhile.
-pub(crate) fn leave_host(plan: &RootPlan) -> Result<(), Failure> {
-    unmount(c".", UnmountFlags::DETACH).map_err(Failure::at(Stage::Pivot))?;
-    rustix::process::chdir(c"/").map_err(Failure::at(Stage::Pivot))?;
+    pivot().map_err(Failure::at(Stage::Pivot))?;
     mount_check::verify(&plan.mounts)
 }
 
@@ -102,6 +92,14 @@ fn go_to(root: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::process::fchdir(root)?;
     let (wanted, found) = (fstat(root)?, statat(CWD, c"", AtFlags::EMPTY_PATH)?);
     if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino) { Ok(()) } else { Err(Errno::PERM) }
+}
+
+/// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached. Until then `..` of the new
+/// root leads into the old one: nobody else may be there yet.
+fn pivot() -> Result<(), Errno> {
+    rustix::process::pivot_root(c".", c".")?;
+    unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
 }
 
 fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {

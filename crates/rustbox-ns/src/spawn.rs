@@ -44,7 +44,11 @@ pub fn spawn(mut blueprint: Blueprint, cgroup: Option<BorrowedFd<'_>>) -> Result
     rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(Error::call("SO_PASSCRED"))?;
     blueprint.plan_closing(theirs.as_fd());
     let request = CloneRequest { namespaces: blueprint.namespaces, exit_signal: 0, cgroup };
-    let cloned = sys::clone3(&request, || init::run(&blueprint, theirs.as_fd()));
+    let cloned = sys::clone3(&request, || {
+        // The init's own copy of the supervisor's end would keep end-of-file from ever coming. It may be one of 0, 1 and 2.
+        sys::forget_fd(ours.as_fd());
+        init::run(&blueprint, theirs.as_fd())
+    });
     let (pid, pidfd) = cloned.map_err(Error::call("clone3 of the box's init"))?;
     let process = Process { pid: pid.unsigned_abs(), pidfd };
     // It is the init's now, and ends with it.

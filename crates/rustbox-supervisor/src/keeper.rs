@@ -1,9 +1,10 @@
 //! The keeper: a process outside the box that outlives its supervisor, to clean up after it.
 //!
 //! It is there before anything else of a box. It makes the box's network namespace, which takes long, while the supervisor
-//! does what comes before the init; then it waits on a pidfd of the supervisor and does nothing until that is dead. Then it kills the box (whose init should be dead already), waits until it is
-//! empty, removes cgroups and directory, gives the uid back, and ends. The supervisor hands it the
-//! locks of the box as it takes them, so that a box never looks dead while somebody still cleans it.
+//! does what comes before the init; then it waits on a pidfd of the supervisor and does nothing until that is dead. Then it
+//! kills the box (whose init should be dead already), waits until it is empty, removes cgroups and directory, gives the uid
+//! back, and ends. The supervisor hands it the locks of the box as it takes them, so that a box never looks dead while
+//! somebody still cleans it.
 //!
 //! A supervisor that ends in good order kills its keeper, which has nothing left to do.
 
@@ -30,7 +31,7 @@ use crate::teardown::KILL_LIMIT;
 pub(crate) const TAG_LEASE: u8 = b'U';
 pub(crate) const TAG_LOCK: u8 = b'L';
 pub(crate) const TAG_CGROUPS: u8 = b'C';
-/// What the keeper sends: that it runs, then a network namespace.
+/// What the keeper sends: that it runs, then a network namespace, or nothing where it could not make one.
 pub(crate) const TAG_RUNS: u8 = b'R';
 pub(crate) const TAG_NETWORK: u8 = b'N';
 
@@ -66,7 +67,7 @@ impl Keeper {
         send_fds(self.socket.as_fd(), tag, fds).map_err(Error::call("hand a lock to the keeper"))
     }
 
-    /// A process that is born is put behind its parent, on the same processor; who is woken gets one that is idle. So
+    /// A process that is born may be put behind its parent, on the same processor; who is woken gets one that is idle. So
     /// this waits until the keeper says that it runs, and both are at work at the same time.
     fn wait_until_it_runs(&self) {
         let _ = self.wait_for_record();
@@ -83,7 +84,8 @@ impl Keeper {
     /// The next record of the keeper, if it comes in time.
     fn wait_for_record(&self) -> Option<(u8, Option<OwnedFd>)> {
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-        poll(&mut fds, Timespec::try_from(PATIENCE).ok().as_ref()).ok()?;
+        let patience = Timespec::try_from(PATIENCE).ok();
+        rustix::io::retry_on_intr(|| poll(&mut fds, patience.as_ref())).ok()?;
         self.record()
     }
 

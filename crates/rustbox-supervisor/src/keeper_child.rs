@@ -122,11 +122,13 @@ fn now_ns() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
-/// Makes a network namespace and sends it. When that fails the supervisor gets none, and has its init make one.
+/// Makes a network namespace and sends it. When that fails the supervisor is told that there is none, and has its init make
+/// one.
 fn make_network(supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_>) {
-    if let Ok(namespace) = make_network_namespace(supervisor) {
-        let _ = send_fds(socket, TAG_NETWORK, &[namespace.as_fd()]);
-    }
+    let _ = match make_network_namespace(supervisor) {
+        Ok(namespace) => send_fds(socket, TAG_NETWORK, &[namespace.as_fd()]),
+        Err(_) => send_fds(socket, TAG_NETWORK, &[]),
+    };
 }
 
 fn wait_for_the_end(supervisor: BorrowedFd<'_>) {

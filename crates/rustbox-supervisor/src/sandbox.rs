@@ -118,10 +118,11 @@ impl Sandbox {
         context.tell(Event::CgroupsCreated);
         let resources = Resources { uid: claim.lease.uid(), stdio, attach: attach_fds(cgroup) };
         let mut blueprint = draw(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
-        if plan.network == Network::None
-            && let Some(network) = claim.keeper.take_network()
-        {
-            blueprint = blueprint.with_network(network);
+        if plan.network == Network::None {
+            match claim.keeper.take_network() {
+                Some(network) => blueprint = blueprint.with_network(network),
+                None => tracing::debug!("the keeper made no network namespace; the init makes one"),
+            }
         }
         self.facts.reads_back = blueprint.reads_back();
         let (init, blueprint) = spawn(blueprint, cgroup.clone_into().filter(|_| !is(Bug::AttachAfterExec)))

@@ -145,7 +145,7 @@ fn crun(stage: &Stage) -> Result<Vec<Contender>> {
     let hidden = strings(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
     let words = [hidden.clone(), plain.words].concat();
     let note = "cgroup limits, seccomp filter off; in a mount namespace without cgroup2, which it refuses beside v1; \
-                ratios are less what the line below takes to get there";
+                what rustbox is to it is told less what the line below takes to get there";
     let mut way =
         Contender::new("way-to-crun", [hidden, strings(&[&stage.nothing.display().to_string()])].concat(), WAY);
     way.way_of = Some("crun");

@@ -105,15 +105,19 @@ const IN_MEMORY: &str = "/dev/shm";
 pub(crate) fn in_directory<T>(what: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let directory = Path::new(ON_DISK).join(format!("rustbox-bench-{}", std::process::id()));
     let both = [directory.clone(), twin_in_memory(&directory)?];
-    for path in &both {
+    let made = both.iter().try_for_each(|path| {
         let mut builder = fs::DirBuilder::new();
-        builder.mode(0o700).create(path).with_context(|| format!("make {} (this needs root)", path.display()))?;
-    }
-    let done = what(&directory);
-    for path in &both {
-        fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))?;
-    }
-    done
+        builder.mode(0o700).create(path).with_context(|| format!("make {} (this needs root)", path.display()))
+    });
+    let done = made.and_then(|()| what(&directory));
+    let removed: Vec<Result<()>> = both.iter().filter(|path| path.exists()).map(|path| remove(path)).collect();
+    let done = done?;
+    removed.into_iter().collect::<Result<()>>()?;
+    Ok(done)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))
 }
 
 /// A directory of ours, in memory.

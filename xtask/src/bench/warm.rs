@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -84,9 +84,22 @@ fn time_us(line: &str) -> Result<f64> {
 
 /// Writes one request, reads its result, and pauses, so often.
 fn one_at_a_time(stage: &Stage, runs: usize) -> Result<Vec<f64>> {
+    let said = stage.directory.join("said");
     let mut batch = command(stage, &["-", "--workers", "1"]);
-    let batch = batch.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let stderr = fs::File::create(&said).with_context(|| format!("make {}", said.display()))?;
+    let batch = batch.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
     let mut batch = batch.spawn().context("start rustbox batch")?;
+    let times = converse(stage, &mut batch, runs);
+    // It ends with its requests, which are closed by now.
+    let status = batch.wait().context("wait for rustbox batch")?;
+    if !status.success() {
+        bail!("rustbox batch: {status}: {}", fs::read_to_string(&said).unwrap_or_default());
+    }
+    times
+}
+
+/// The requests and results of [`one_at_a_time`]; the requests are closed when this returns.
+fn converse(stage: &Stage, batch: &mut Child, runs: usize) -> Result<Vec<f64>> {
     let (requests, results) = (batch.stdin.take(), batch.stdout.take());
     let (mut requests, mut results) = requests.zip(results.map(BufReader::new)).context("the ends of two pipes")?;
     let mut times = Vec::new();
@@ -96,11 +109,6 @@ fn one_at_a_time(stage: &Stage, runs: usize) -> Result<Vec<f64>> {
         results.read_line(&mut line).context("read a result")?;
         times.push(time_us(&line)?);
         std::thread::park_timeout(PAUSE);
-    }
-    drop(requests);
-    let status = batch.wait().context("wait for rustbox batch")?;
-    if !status.success() {
-        bail!("rustbox batch: {status}");
     }
     Ok(times)
 }

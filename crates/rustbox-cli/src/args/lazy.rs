@@ -99,6 +99,34 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_told_of_all_that_it_reads() {
+        let lines = [
+            "run x",
+            "batch x",
+            "doctor",
+            "audit",
+            "health",
+            "metrics",
+            "tree",
+            "ps",
+            "kill x",
+            "cleanup",
+            "cgroup-root",
+            "config show",
+            "schema",
+            "completions bash",
+            "man",
+        ];
+        for line in lines {
+            let parsed = parse(words(&format!("rustbox {line}")));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        let tried = lines.map(|line| line.split(' ').next().unwrap_or_default());
+        let names: Vec<_> = Cli::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        assert_eq!(names, tried);
+    }
+
+    #[test]
     fn the_name_of_a_command_as_the_value_of_a_flag_is_a_value() {
         assert!(parse(words("rustbox --config run audit --json")).is_ok());
         assert!(parse(words("rustbox --config audit run --mem 64M -- batch")).is_ok());

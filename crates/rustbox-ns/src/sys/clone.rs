@@ -85,12 +85,12 @@ pub(crate) fn clone3(request: &CloneRequest<'_>, child: impl FnOnce() -> i32) ->
 
 /// Makes a process that runs `child` on a stack of its own, in the *same* memory as this one, and goes on with `parent`,
 /// which gets its pid. Its end raises SIGCHLD. This process ends when `parent` returns, by its exit code: so whatever
-/// `child` borrows lasts for as long as there is anybody who could change it.
+/// `child` borrows lasts for as long as there is anybody who could change it. Neither may write what the other uses.
 ///
 /// No page table is copied for it, no page that either writes is copied a second time, and its exec has none to give
 /// back. It shares nothing else: descriptors, directories and handlers of signals are copies.
 pub(crate) fn clone_sharing<F: FnOnce() -> i32>(
-    stack: &Stack,
+    stack: Stack,
     child: F,
     parent: impl FnOnce(Result<i32, Errno>) -> i32,
 ) -> ! {
@@ -140,7 +140,7 @@ mod tests {
                 written.store(7, std::sync::atomic::Ordering::SeqCst);
                 4
             };
-            clone_sharing(&stack, child, |cloned| match (cloned, crate::sys::wait_any()) {
+            clone_sharing(stack, child, |cloned| match (cloned, crate::sys::wait_any()) {
                 (Ok(pid), Ok(Some(ended))) if ended.pid == pid => match ended.ending {
                     // Its exit code, and what it wrote into the memory of both.
                     rustbox_core::Ending::Exited(code) => code + written.load(std::sync::atomic::Ordering::SeqCst),

@@ -30,8 +30,8 @@ pub(crate) use wait::{wait_any_nohang, wait_pidfd};
 
 use rustix::io::Errno;
 
-/// What the kernel answered. Never by way of the C library's `errno`: the init and the process that becomes the payload
-/// share their memory, and with it that variable.
+/// What the kernel answered. Not by way of the C library's `errno`: the init and the process that becomes the payload share
+/// their memory, and with it that variable. (A `close` whose answer nobody looks at may go that way.)
 fn answer(result: Result<usize, syscalls::Errno>) -> Result<usize, Errno> {
     result.map_err(|errno| Errno::from_raw_os_error(errno.into_raw()))
 }

@@ -32,15 +32,18 @@ impl Stack {
     }
 
     /// Moves a value to the upper end of the stack; what is below it is free.
-    pub(super) fn push<T>(&self, value: T) -> *mut T {
+    pub(super) fn push<T>(self, value: T) -> *mut T {
+        const { assert!(size_of::<T>() <= LARGEST && align_of::<T>() <= ALIGNMENT) };
         let place = self.top.wrapping_sub(size_of::<T>());
         let place = place.wrapping_sub(place.addr() % ALIGNMENT).cast::<T>();
-        // SAFETY: far larger than any `T` of ours, and aligned for it; nobody else writes there.
+        // SAFETY: the stack is larger, and the place aligned for it; nobody else writes there.
         unsafe { place.write(value) };
         place
     }
 }
 
+/// Bytes of a value that is pushed, at most.
+const LARGEST: usize = 4096;
 /// Of a stack pointer on each architecture that Linux has, and of every value that is pushed.
 const ALIGNMENT: usize = 64;
 
@@ -51,9 +54,10 @@ mod tests {
     #[test]
     fn what_is_pushed_is_on_top_and_aligned() -> Result<(), Errno> {
         let stack = Stack::new()?;
+        let top = stack.top.addr();
         let place = stack.push([7_u64; 3]);
         assert_eq!(place.addr() % ALIGNMENT, 0);
-        assert!(stack.top.addr() - place.addr() < 2 * ALIGNMENT);
+        assert!(top - place.addr() < 2 * ALIGNMENT);
         // SAFETY: written by `push`.
         assert_eq!(unsafe { place.read() }, [7; 3]);
         Ok(())
