@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, poll};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, fsync, linkat, mkdirat, openat, renameat};
 use rustix::io::Errno;
+use rustix::process::{Uid, geteuid};
 
 use crate::error::Error;
 
@@ -42,9 +43,10 @@ pub(crate) struct Held {
 impl Directory {
     /// Opens the directory; none when it is not there.
     pub(crate) fn open(state_dir: &Path) -> Result<Option<Self>, Error> {
-        let Some(state) = open_directory(CWD, state_dir, state_dir)? else { return Ok(None) };
+        let owner = geteuid();
+        let Some(state) = open_directory(CWD, state_dir, state_dir, owner)? else { return Ok(None) };
         let path = state_dir.join(HEALTH);
-        let health = open_directory(state.as_fd(), Path::new(HEALTH), &path)?;
+        let health = open_directory(state.as_fd(), Path::new(HEALTH), &path, owner)?;
         Ok(health.map(|fd| Self { fd, path }))
     }
 
@@ -143,7 +145,7 @@ pub(crate) fn wait_for_lock(fd: BorrowedFd<'_>, operation: FlockOperation, path:
     }
 }
 
-fn open_directory(parent: BorrowedFd<'_>, name: &Path, path: &Path) -> Result<Option<OwnedFd>, Error> {
+fn open_directory(parent: BorrowedFd<'_>, name: &Path, path: &Path, owner: Uid) -> Result<Option<OwnedFd>, Error> {
     match openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => Ok(None),
         Err(Errno::LOOP | Errno::NOTDIR) => {
@@ -151,25 +153,25 @@ fn open_directory(parent: BorrowedFd<'_>, name: &Path, path: &Path) -> Result<Op
             Err(Error::Untrusted { path: path.to_owned(), problem })
         }
         Err(errno) => Err(Error::Open { path: path.to_owned(), source: errno.into() }),
-        Ok(fd) => check(&fd, path).map(|()| Some(fd)),
+        Ok(fd) => check(&fd, path, owner).map(|()| Some(fd)),
     }
 }
 
 fn made_directory(parent: BorrowedFd<'_>, name: &Path, path: &Path) -> Result<OwnedFd, Error> {
     let failed = |errno: Errno| Error::Open { path: path.to_owned(), source: errno.into() };
-    if let Some(fd) = open_directory(parent, name, path)? {
+    if let Some(fd) = open_directory(parent, name, path, geteuid())? {
         return Ok(fd);
     }
     match mkdirat(parent, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(failed(errno)),
     }
-    open_directory(parent, name, path)?.ok_or_else(|| failed(Errno::NOENT))
+    open_directory(parent, name, path, geteuid())?.ok_or_else(|| failed(Errno::NOENT))
 }
 
-fn check(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
+fn check(fd: &OwnedFd, path: &Path, owner: Uid) -> Result<(), Error> {
     let found = fstat(fd).map_err(|errno| Error::Open { path: path.to_owned(), source: errno.into() })?;
-    let problem = if found.st_uid != rustix::process::geteuid().as_raw() {
+    let problem = if found.st_uid != owner.as_raw() {
         "belongs to somebody else; it must belong to the user that runs rustbox"
     } else if found.st_mode & 0o022 != 0 {
         "can be written to by others; chmod it to 0700"

@@ -50,10 +50,11 @@ impl Keeper {
     /// Starts the keeper of a box that does not exist yet.
     pub(crate) fn spawn(host: &Host, id: &BoxId, run: &RunPlan) -> Result<Self, Error> {
         let plan = plan(host, id, run);
-        let supervisor =
-            pidfd_open(getpid(), PidfdFlags::empty()).map_err(Error::call("pidfd_open of this process"))?;
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = pair.map_err(Error::call("socketpair for the keeper"))?;
+        // Next to the socket, if nothing is in between: then the keeper has one gap less to close.
+        let supervisor =
+            pidfd_open(getpid(), PidfdFlags::empty()).map_err(Error::call("pidfd_open of this process"))?;
         let process = spawn_helper(c"rustbox-keeper", &[supervisor.as_fd(), theirs.as_fd()], || {
             keeper_child::run(&plan, supervisor.as_fd(), theirs.as_fd())
         })?;

@@ -270,6 +270,7 @@ impl BoxLock {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 // Somebody who waits for the name has put a file of their own there; or had, and it is tried again.
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    seek(&self.directory, SeekFrom::Start(0)).map_err(failed)?;
                     if !names_in(&self.directory).map_err(failed)?.is_empty() {
                         return Ok(());
                     }
@@ -341,10 +342,10 @@ pub(crate) fn boxes(host: &Host) -> Result<Vec<BoxId>, Error> {
     Ok(ids)
 }
 
-/// The files of a box's directory, or why they could not be listed. A name that is not text is not ours.
+/// The files of a box's directory from its position on, which is its start until it is listed; or why they could not be
+/// listed. A name that is not text is not ours.
 fn names_in(directory: &OwnedFd) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
-    seek(directory, SeekFrom::Start(0))?;
     for_each_name(directory, |name| names.push(name.to_owned()))?;
     names.retain(|name| name != "." && name != "..");
     Ok(names)
@@ -417,8 +418,9 @@ mod tests {
         std::fs::write(path.join("lock"), "").unwrap();
         let open = openat(rustix::fs::CWD, &path, OPEN_DIRECTORY, Mode::empty()).unwrap();
         assert_eq!(names_in(&open), Ok(vec!["lock".to_owned()]));
-        // A second look sees the same.
-        assert_eq!(names_in(&open), Ok(vec!["lock".to_owned()]));
+        // A second look sees what the first did not.
+        assert_eq!(names_in(&open), Ok(Vec::new()));
+        seek(&open, SeekFrom::Start(0)).unwrap();
         std::fs::remove_dir_all(&path).unwrap();
         assert_eq!(names_in(&open), Ok(Vec::new()));
     }
