@@ -22,7 +22,8 @@ pub fn main() -> ExitCode {
 /// A set-uid rustbox would run any program with root's rights for anybody: nothing else happens first.
 fn refuse_set_uid() -> Result<(), CliError> {
     use nix::unistd::{getresgid, getresuid};
-    let (Ok(uid), Ok(gid)) = (getresuid(), getresgid()) else { return Err(CliError::SetUid) };
+    let failed = |errno: nix::Error| CliError::Ids(errno.into());
+    let (uid, gid) = (getresuid().map_err(failed)?, getresgid().map_err(failed)?);
     if uid.real == uid.effective && gid.real == gid.effective { Ok(()) } else { Err(CliError::SetUid) }
 }
 

@@ -11,6 +11,9 @@ pub(crate) enum CliError {
     /// Started through a set-uid or set-gid file: the environment and descriptors are the caller's, the rights are not.
     #[error("real and effective ids differ: rustbox is not made to be set-uid or set-gid (chmod a-s FILE)")]
     SetUid,
+    /// Whether it was cannot be told.
+    #[error("read the real and the effective ids of this process")]
+    Ids(#[source] std::io::Error),
     /// The configuration file is wrong.
     #[error("the configuration is not used")]
     Config(Vec<Problem>),
