@@ -30,13 +30,7 @@ pub fn send_fds(socket: BorrowedFd<'_>, tag: u8, fds: &[BorrowedFd<'_>]) -> Resu
 /// The socket failed.
 pub fn receive_fds(socket: BorrowedFd<'_>) -> Result<Option<Received>, Errno> {
     let mut tag = [0];
-    let mut receive = || sys::receive_with_fds(socket, &mut tag, RecvFlags::DONTWAIT);
-    // The other end was closed with a record of ours unread: that is told once, ahead of what it had sent before.
-    let arrived = match receive() {
-        Err(Errno::CONNRESET) => receive(),
-        arrived => arrived,
-    };
-    match arrived {
+    match sys::receive_with_fds(socket, &mut tag, RecvFlags::DONTWAIT) {
         Ok(arrived) if arrived.length == 1 => Ok(Some((tag[0], arrived.fds))),
         Ok(_) | Err(Errno::AGAIN | Errno::CONNRESET) => Ok(None),
         Err(errno) => Err(errno),

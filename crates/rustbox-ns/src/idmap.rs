@@ -58,7 +58,7 @@ impl IdMaps {
 fn user_namespace(owner: (u32, u32), uid: u32) -> std::io::Result<OwnedFd> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let namespaces = u64::from(libc::CLONE_NEWUSER.unsigned_abs());
-    let request = CloneRequest { namespaces, exit_signal: 0, cgroup: None };
+    let request = CloneRequest { namespaces, cgroup: None };
     let close = gaps(vec![theirs.as_raw_fd()]);
     let (pid, pidfd) = sys::clone3(&request, || {
         let _ = sys::block_all();

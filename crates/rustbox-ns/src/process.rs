@@ -105,7 +105,7 @@ pub fn spawn_helper(
     child: impl FnOnce() -> i32,
 ) -> Result<Process, Error> {
     let close = gaps(keep.iter().map(AsRawFd::as_raw_fd).collect());
-    let request = CloneRequest { namespaces: 0, exit_signal: 0, cgroup: None };
+    let request = CloneRequest { namespaces: 0, cgroup: None };
     let cloned = sys::clone3(&request, || {
         let _ = sys::block_all();
         let _ = rustix::thread::set_name(name);

@@ -120,10 +120,7 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<u32, Errno> {
         Op::System { source, path, kind, missing } => return system(source, path, *kind, *missing),
         Op::SealSystem => seal_system(root),
         Op::OwnTmpfs { path, options } => {
-            // In a `/dev` that is sealed already.
-            if path.as_c_str() != SHM {
-                existing(mkdirat(CWD, path.as_c_str(), directory_mode()))?;
-            }
+            existing(mkdirat(CWD, path.as_c_str(), directory_mode()))?;
             mount(c"tmpfs", path.as_c_str(), c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
         }
         Op::Bind { source, place, idmap } => bind(root, source, place, *idmap),
@@ -261,9 +258,6 @@ fn existing(made: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// The one directory in `/dev`, made with it.
-const SHM: &CStr = c"dev/shm";
-
 /// The devices every program expects, by major and minor number (`Documentation/admin-guide/devices.txt`).
 const DEVICES: [(&CStr, u32, u32); 6] = [
     (c"dev/null", 1, 3),
@@ -292,7 +286,7 @@ fn dev() -> Result<(), Errno> {
     for (target, path) in DEVICE_LINKS {
         symlinkat(target, CWD, path)?;
     }
-    mkdirat(CWD, SHM, directory_mode())?;
+    mkdirat(CWD, c"dev/shm", directory_mode())?;
     let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
     sys::mount_setattr(CWD, c"dev", 0, &sealed)
 }

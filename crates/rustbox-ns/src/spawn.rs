@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 
 use crate::blueprint::Blueprint;
@@ -43,7 +42,7 @@ pub fn spawn(mut blueprint: Blueprint, cgroup: Option<BorrowedFd<'_>>) -> Result
     let (ours, theirs) = pair.map_err(Error::call("socketpair for the box's init"))?;
     rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(Error::call("SO_PASSCRED"))?;
     blueprint.plan_closing(theirs.as_fd());
-    let request = CloneRequest { namespaces: blueprint.namespaces, exit_signal: 0, cgroup };
+    let request = CloneRequest { namespaces: blueprint.namespaces, cgroup };
     let cloned = sys::clone3(&request, || {
         // The init's own copy of the supervisor's end would keep end-of-file from ever coming. It may be one of 0, 1 and 2.
         sys::forget_fd(ours.as_fd());
@@ -75,12 +74,7 @@ impl Init {
     /// The socket failed, or the record is not one of ours.
     pub fn receive(&self) -> Result<Option<Received>, Error> {
         let mut bytes = [0; MESSAGE_BYTES + 1];
-        let mut receive = || sys::receive_with_fds(&self.socket, &mut bytes, RecvFlags::empty());
-        // An init that died with an order of ours unread: that is told once, ahead of what it said before.
-        let arrived = match receive() {
-            Err(Errno::CONNRESET) => receive(),
-            arrived => arrived,
-        };
+        let arrived = sys::receive_with_fds(&self.socket, &mut bytes, RecvFlags::empty());
         let arrived = arrived.map_err(Error::call("receive from the box's init"))?;
         if arrived.length == 0 {
             return Ok(None);

@@ -36,8 +36,6 @@ struct CloneArgs {
 pub(crate) struct CloneRequest<'a> {
     /// `CLONE_NEW*`.
     pub(crate) namespaces: u64,
-    /// Signal that the parent gets at the end; 0 for none, and then waiting needs `__WALL`.
-    pub(crate) exit_signal: u64,
     /// A cgroup v2 directory in which the child is born.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
@@ -54,7 +52,8 @@ impl Drop for ExitOnUnwind {
 /// Exit code of a child that panicked: that of a Rust program.
 const PANICKED: i32 = 101;
 
-/// Makes a copy of this process that runs `child` on a copy of the address space.
+/// Makes a copy of this process that runs `child` on a copy of the address space. Its end raises no signal, and waiting for it
+/// needs `__WALL`.
 ///
 /// When other threads exist they may hold any lock, the allocator's included, for ever in the
 /// copy: `child` must not allocate, lock or panic. It is left by `_exit` even if it returns.
@@ -64,7 +63,6 @@ pub(crate) fn clone3(request: &CloneRequest<'_>, child: impl FnOnce() -> i32) ->
     let mut args = CloneArgs {
         flags: flags | if request.cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: request.exit_signal,
         cgroup: request.cgroup.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
         ..CloneArgs::default()
     };
@@ -123,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_child_that_panics_never_returns_into_its_parent() {
-        let request = CloneRequest { namespaces: 0, exit_signal: 0, cgroup: None };
+        let request = CloneRequest { namespaces: 0, cgroup: None };
         // Without the hook's output: only the way out is of interest.
         let (_, pidfd) = clone3(&request, || std::panic::resume_unwind(Box::new(()))).unwrap();
         let reaped = crate::sys::wait_pidfd(std::os::fd::AsFd::as_fd(&pidfd)).unwrap().unwrap();
@@ -132,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_process_that_shares_memory_has_a_stack_of_its_own_and_is_seen_to_end() {
-        let request = CloneRequest { namespaces: 0, exit_signal: 0, cgroup: None };
+        let request = CloneRequest { namespaces: 0, cgroup: None };
         let written = std::sync::atomic::AtomicI32::new(0);
         let (_, pidfd) = clone3(&request, || {
             let Ok(stack) = Stack::new() else { return 99 };

@@ -38,11 +38,19 @@ pub(crate) fn send_with_fds(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[Borrowe
 }
 
 /// Receives one record, and what came with it.
+///
+/// That the other end was closed with a record of ours unread is told once (`ECONNRESET`), ahead of what it had sent before:
+/// that is received then.
 pub(crate) fn receive_with_fds(socket: impl AsFd, bytes: &mut [u8], flags: RecvFlags) -> Result<Arrived, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    let received = rustix::io::retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags))?;
+    let mut receive =
+        || rustix::io::retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags));
+    let received = match receive() {
+        Err(Errno::CONNRESET) => receive(),
+        received => received,
+    }?;
     let mut arrived = Arrived { length: received.bytes, fds: [const { None }; FDS_MAX], sender: None };
     for message in control.drain() {
         match message {
