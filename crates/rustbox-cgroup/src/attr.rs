@@ -23,6 +23,11 @@ const PROCS_BYTES: usize = 8 << 22;
 /// Lists the members of a cgroup, and takes new ones; the same on v1 and v2.
 pub(crate) const PROCS: &str = "cgroup.procs";
 
+/// The threads of a v1 cgroup. A thread that moves itself, by a 0, waits for nobody: `cgroup_procs_write_start` in
+/// `kernel/cgroup/cgroup.c` leaves `cgroup_threadgroup_rwsem` alone since Linux 5.5. A process that moves itself through
+/// [`PROCS`] takes it, and for that waits until the RCU grace period is over, up to 20 ms.
+pub(crate) const TASKS: &str = "tasks";
+
 /// One directory of a box.
 #[derive(Debug)]
 pub(crate) struct Dir {

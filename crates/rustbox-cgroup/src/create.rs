@@ -14,7 +14,7 @@ use rustbox_core::{AppliedControl, BoxId, Limits, Mode};
 use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock, mkdirat, openat};
 use rustix::io::Errno;
 
-use crate::attr::{Dir, PROCS};
+use crate::attr::{Dir, TASKS};
 use crate::error::{Error, RemoveError};
 use crate::group::{BoxCgroup, Files, Origin};
 use crate::hierarchies::{Hierarchies, host_has_swap, swap_missing};
@@ -214,7 +214,7 @@ impl BoxCgroup {
             self.files.procs.open(dir, OFlags::RDONLY)?;
         }
         let v1 = self.dirs.iter().filter(|dir| dir.version == Version::V1);
-        self.attach = v1.map(|dir| dir.open(PROCS, OFlags::WRONLY)).collect::<Result<_, _>>()?;
+        self.attach = v1.map(|dir| dir.open(TASKS, OFlags::WRONLY)).collect::<Result<_, _>>()?;
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub struct BoxCgroup {
     pub(crate) origin: Origin,
     /// In the order of creation, the primary first. An existing box may lack any of them, but not all.
     pub(crate) dirs: Vec<Dir>,
-    /// v1's `cgroup.procs`, open for writing, in the order of `dirs`.
+    /// v1's `tasks`, open for writing, in the order of `dirs`.
     pub(crate) attach: Vec<OwnedFd>,
     pub(crate) applied: Vec<AppliedControl>,
     pub(crate) files: Files,
@@ -121,7 +121,8 @@ impl BoxCgroup {
         self.v2().map(|dir| dir.fd.as_fd())
     }
 
-    /// v1's `cgroup.procs` files, open for writing: the init writes `0` to each. Empty on v2 and for an existing box.
+    /// v1's `tasks` files, open for writing: the init, which has one thread, writes `0` to each. Empty on v2 and for an
+    /// existing box.
     #[must_use]
     pub fn attach_fds(&self) -> Vec<BorrowedFd<'_>> {
         self.attach.iter().map(OwnedFd::as_fd).collect()

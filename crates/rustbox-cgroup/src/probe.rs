@@ -164,7 +164,8 @@ fn probe_removal(group: BoxCgroup) -> Probe {
     Probe { name: "cgroup removal", verdict, found, required: "rmdir", fix }
 }
 
-/// Attaching to a cgroup waits for an RCU grace period unless the mount says otherwise. That is the host's choice.
+/// Moving a whole process to another cgroup waits for an RCU grace period unless the mount says otherwise. That is the
+/// host's choice; an init moves its one thread.
 fn probe_favordynmods() -> Probe {
     let found = match read_mountinfo().map(|text| mountinfo::parse(&text)) {
         Err(error) => format!("unknown: {error}"),
@@ -179,7 +180,7 @@ fn probe_favordynmods() -> Probe {
             if with.is_empty() { "on no mount".to_owned() } else { with.join(" ") }
         }
     };
-    let required = "nothing; with it a box on v1 starts some milliseconds sooner (Linux 6.0)";
+    let required = "nothing; with it whoever moves processes between cgroups waits less (Linux 6.0)";
     Probe { name: "favordynmods", verdict: Verdict::Pass, found, required, fix: None }
 }
 

@@ -24,7 +24,7 @@ pub struct Resources<'a> {
     pub uid: u32,
     /// Standard input, output and error; none for the supervisor's own.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
-    /// `cgroup.procs` of every cgroup v1 directory of the box, open for writing.
+    /// `tasks` of every cgroup v1 directory of the box, open for writing.
     pub attach: Vec<BorrowedFd<'a>>,
 }
 

@@ -116,7 +116,7 @@ fn die_if_orphaned(plan: &Blueprint) {
     }
 }
 
-/// Enters the cgroup v1 hierarchies: all writes wait for one RCU grace period together.
+/// Enters the cgroup v1 hierarchies, with the one thread that there is: that waits for nobody (Linux 5.5).
 fn attach(plan: &Blueprint) -> Result<u64, Errno> {
     if plan.attach.is_empty() {
         return Ok(0);

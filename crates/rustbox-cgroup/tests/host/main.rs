@@ -7,6 +7,7 @@
     reason = "every function of this program is a test or serves one, and skips are named"
 )]
 
+mod attach;
 mod attacks;
 mod common;
 mod lifecycle;

@@ -50,7 +50,7 @@ static int box(int argc, char **argv, const char *name)
 		if (mkdir(path, 0755) != 0)
 			return 1;
 		put(argv[i], name, "memory.limit_in_bytes", "1073741824");
-		procs[i - 3] = i > 3 ? open_in(argv[i], name, "cgroup.procs", O_WRONLY) : -1;
+		procs[i - 3] = i > 3 ? open_in(argv[i], name, "tasks", O_WRONLY) : -1;
 	}
 	int dir = open_in(argv[3], name, ".", O_RDONLY | O_DIRECTORY);
 	struct clone_args args = {
