@@ -26,15 +26,28 @@ fn victim(lab: &Lab) -> BoxCommand<'_> {
     lab.a_box().attack("contain_fingerprint", &[])
 }
 
+/// What the boxes of a sweep begin from.
+#[derive(Clone, Copy, Debug)]
+enum Host {
+    /// A copy of the host's mounts.
+    AsItIs,
+    /// An empty mount namespace, after `rustbox prepare`.
+    Prepared,
+}
+
 /// Each trial is a new worker: three cleanups that fail in a row quarantine one, which then refuses all that follows.
-fn new_worker(name: &str) -> Lab {
+fn new_worker(host: Host, name: &str) -> Lab {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    Lab::open(&format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+    let name = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    match host {
+        Host::AsItIs => Lab::open(&name),
+        Host::Prepared => Lab::prepared(&name),
+    }
 }
 
 /// What an untouched box looks like from inside.
-fn baseline() -> Fingerprint {
-    let lab = new_worker("baseline");
+fn baseline(host: Host) -> Fingerprint {
+    let lab = new_worker(host, "baseline");
     let ended = victim(&lab).finish();
     ended.assert_contained().assert_verdict("OK", "normal_exit", 0);
     fingerprint_of(&ended.stdout).expect("a fingerprint")
@@ -42,13 +55,13 @@ fn baseline() -> Fingerprint {
 
 /// The calls of a process in a run to which nothing else is done but these faults: the shortest of three traces, since
 /// who waits in a loop calls as often as the scheduler lets it.
-fn calls_of(role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
-    let traces = (0..3).map(|_| trace_of(role, faults));
+fn calls_of(host: Host, role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
+    let traces = (0..3).map(|_| trace_of(host, role, faults));
     traces.min_by_key(Vec::len).expect("a trace")
 }
 
-fn trace_of(role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
-    let lab = new_worker("trace");
+fn trace_of(host: Host, role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
+    let lab = new_worker(host, "trace");
     let command = victim(&lab);
     let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() });
     let left = wait_clean(command.box_id(), &lab.state_dir());
@@ -58,7 +71,7 @@ fn trace_of(role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
 
 /// The moment at which a keeper has everything to do: the payload has left an orphan, and nothing is killed yet.
 fn supervisor_dies_before_its_kill() -> (Boundary, Fault) {
-    let calls = calls_of(Role::Supervisor, &[]);
+    let calls = calls_of(Host::AsItIs, Role::Supervisor, &[]);
     let kill = |call: &&Recorded| call.operand.ends_with("/cgroup.kill") && call.boundary.call.name().contains("write");
     let signal = |call: &&Recorded| call.boundary.call == Call::named("pidfd_send_signal");
     let found = calls.iter().find(kill).or_else(|| calls.iter().find(signal));
@@ -66,8 +79,8 @@ fn supervisor_dies_before_its_kill() -> (Boundary, Fault) {
 }
 
 /// One box with faults; what is left of it is judged, too.
-fn trial(baseline: &Fingerprint, faults: &[(Boundary, Fault)]) -> Trial {
-    let lab = new_worker("fault");
+fn trial(host: Host, baseline: &Fingerprint, faults: &[(Boundary, Fault)]) -> Trial {
+    let lab = new_worker(host, "fault");
     let command = victim(&lab);
     let driven = command.drive(&Drive { faults: faults.to_vec(), ..Drive::default() });
     let mut broken = untruths(&command, driven.end, baseline, Killed::NotTheChild);
@@ -137,11 +150,12 @@ type Faults = Vec<(Boundary, Fault)>;
 /// A sweep of one role. A keeper has something to clean only when its supervisor is dead, so that is killed first.
 fn sweep(name: &str, claim: &str, role: Role, choose: impl Fn(&[Recorded]) -> Vec<(Recorded, Fault)>) {
     let before: Faults = if role == Role::Keeper { vec![supervisor_dies_before_its_kill()] } else { Vec::new() };
-    sweep_after(name, claim, role, &before, choose);
+    sweep_after(Host::AsItIs, name, claim, role, &before, choose);
 }
 
 /// Every fault that `choose` gives for each call of one role, after these.
 fn sweep_after(
+    host: Host,
     name: &str,
     claim: &str,
     role: Role,
@@ -150,8 +164,8 @@ fn sweep_after(
 ) {
     adopt_orphans();
     let canary = Canary::start(name);
-    let baseline = baseline();
-    let chosen = choose(&calls_of(role, before));
+    let baseline = baseline(host);
+    let chosen = choose(&calls_of(host, role, before));
     // A keeper tries for half a minute, and what it cannot do is left after the two seconds; who is told again and again, or
     // untruly, that a box is not empty waits for it.
     let waits = |(_, fault): &(Recorded, Fault)| matches!(fault, Fault::Fail(_, How::ForEver) | Fault::Lie(_));
@@ -162,10 +176,10 @@ fn sweep_after(
         let mut faults = before.to_vec();
         faults.push((call.boundary, *fault));
         let what = format!("{call}: {fault:?}");
-        let mut found = trial(&baseline, &faults);
+        let mut found = trial(host, &baseline, &faults);
         for _ in 0..3 {
             if found == Trial::Missed {
-                found = trial(&baseline, &faults);
+                found = trial(host, &baseline, &faults);
             }
         }
         sweep.count(format!("{:?}", call.boundary.call), &what, found);
@@ -246,19 +260,39 @@ sweeps! {
 #[test]
 fn a_keeper_whose_call_fails_while_its_supervisor_lives_weakens_nothing() {
     let claim = "a keeper whose call fails while its supervisor lives weakens no box";
-    sweep_after("fault-keeper-alive", claim, Role::Keeper, &[], once);
+    sweep_after(Host::AsItIs, "fault-keeper-alive", claim, Role::Keeper, &[], once);
 }
 
 #[test]
 fn lies_to_the_keeper_while_its_supervisor_lives_weaken_nothing() {
     let claim = "a call that lies to the keeper while its supervisor lives weakens no box";
-    sweep_after("lie-keeper-alive", claim, Role::Keeper, &[], lies);
+    sweep_after(Host::AsItIs, "lie-keeper-alive", claim, Role::Keeper, &[], lies);
+}
+
+/// What an init does otherwise, or not at all, where the host's mounts are not copied.
+fn of_mounts(call: &Recorded) -> bool {
+    const NAMES: [&str; 9] =
+        ["open_tree", "setns", "unshare", "statx", "statfs", "fstatfs", "getdents64", "move_mount", "chroot"];
+    NAMES.contains(&call.boundary.call.name().as_str())
+}
+
+#[test]
+fn an_init_whose_call_fails_on_a_prepared_host_refuses_or_contains() {
+    let claim = "an init that begins from an empty mount namespace, and whose call fails, refuses or contains";
+    let choose = |calls: &[Recorded]| once(&calls.iter().filter(|call| of_mounts(call)).cloned().collect::<Vec<_>>());
+    sweep_after(Host::Prepared, "fault-init-prepared", claim, Role::Init, &[], choose);
+}
+
+#[test]
+fn lies_to_the_init_on_a_prepared_host_weaken_nothing() {
+    let claim = "a call that lies to an init that begins from an empty mount namespace weakens no box";
+    sweep_after(Host::Prepared, "lie-init-prepared", claim, Role::Init, &[], lies);
 }
 
 #[test]
 fn the_fingerprint_shows_a_barrier_that_is_switched_off() {
-    let baseline = baseline();
-    let lab = new_worker("control");
+    let baseline = baseline(Host::AsItIs);
+    let lab = new_worker(Host::AsItIs, "control");
     for (flags, shown) in [(["--net", "host"], "namespace net of the host"), (["--seccomp", "off"], "Seccomp:\t0")] {
         let ended = lab.a_box().attack("contain_fingerprint", &[]).flags(flags).flags(["--permissive"]).finish();
         let differs = fingerprint_of(&ended.stdout).unwrap_or_else(|| panic!("{ended}")).against(&baseline);

@@ -34,22 +34,25 @@ const FEWEST_HITS: usize = 5;
 
 /// Kills one process at every call of its reference trace.
 fn sweep_role(name: &str, claim: &str, role: Role) {
+    sweep_in(&Lab::open(name), name, claim, role);
+}
+
+fn sweep_in(lab: &Lab, name: &str, claim: &str, role: Role) {
     let _alone = ALONE.lock();
     adopt_orphans();
-    let lab = Lab::open(name);
     let canary = Canary::start(name);
-    let baseline = baseline(&lab);
-    let calls = calls_of(&lab, role);
+    let baseline = baseline(lab);
+    let calls = calls_of(lab, role);
     let sweep = Sweep::begin(name, claim, &["S12", "QR03", "D10"]);
     let hits = Mutex::new(HashMap::new());
     let kill = |boundary: Boundary| {
-        if trial(&lab, &sweep, &baseline, &[(boundary, Fault::Kill)], Allowed::Nothing) {
+        if trial(lab, &sweep, &baseline, &[(boundary, Fault::Kill)], Allowed::Nothing) {
             *hits.lock().expect("no panic").entry(boundary).or_insert(0) += 1;
         }
     };
     sweep.each(&calls, |call| kill(call.boundary));
     if role == Role::Supervisor {
-        cover_each_stage(&lab, &sweep, &calls, &hits, kill);
+        cover_each_stage(lab, &sweep, &calls, &hits, kill);
     }
     canary.assert_unharmed();
     assert_no_orphans();
@@ -87,6 +90,12 @@ fn supervisor_killed_at_every_call_leaves_nothing() {
 #[test]
 fn init_killed_at_every_call_leaves_nothing_and_is_reported() {
     sweep_role("kill-init", "an init killed at any system call leaves nothing, and the report is true", Role::Init);
+}
+
+#[test]
+fn init_killed_at_every_call_on_a_prepared_host_leaves_nothing_and_is_reported() {
+    let claim = "an init that begins from an empty mount namespace, killed at any system call, leaves nothing";
+    sweep_in(&Lab::prepared("kill-init-prepared"), "kill-init-prepared", claim, Role::Init);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::binary::rustbox;
 use crate::ended::EndedBox;
 use crate::payload::{payload, payload_dir};
 use crate::pidfd::PidFd;
+use crate::prepared::PreparedHost;
 use crate::residue::residue;
 
 /// A box that has not ended after this time hangs; the longest legitimate run is a few seconds.
@@ -22,6 +23,8 @@ const HANG: Duration = Duration::from_secs(40);
 /// A state directory and a family of box ids that nobody else uses.
 #[derive(Debug)]
 pub struct Lab {
+    // Before the directory that it is in.
+    prepared: Option<PreparedHost>,
     directory: tempfile::TempDir,
     prefix: String,
     count: AtomicU32,
@@ -39,7 +42,28 @@ impl Lab {
         let directory = directory.expect("a directory in /var/lib; the tests of whole boxes run as root");
         std::fs::create_dir(directory.path().join("state")).expect("a state directory");
         std::fs::create_dir(directory.path().join("nowhere")).expect("an empty directory");
-        Self { directory, prefix: format!("t{}-{name}", std::process::id()), count: AtomicU32::new(0) }
+        let prefix = format!("t{}-{name}", std::process::id());
+        Self { prepared: None, directory, prefix, count: AtomicU32::new(0) }
+    }
+
+    /// The same, with boxes that begin from an empty mount namespace (`rustbox prepare`).
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn prepared(name: &str) -> Self {
+        let lab = Self::open(name);
+        let prepared = PreparedHost::below(lab.path());
+        Self { prepared: Some(prepared), ..lab }
+    }
+
+    /// Flags that name this lab's places.
+    fn places(&self) -> Vec<OsString> {
+        let mut words = vec!["--state-dir".into(), self.state_dir().into()];
+        if let Some(prepared) = &self.prepared {
+            words.extend(["--runtime-dir".into(), prepared.runtime.clone().into()]);
+        }
+        words
     }
 
     /// How every box id of this lab begins.
@@ -90,19 +114,15 @@ impl Lab {
     #[must_use]
     pub fn call<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> std::process::Output {
         let mut command = self.rustbox();
-        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = crate::orphans::start(&mut command).expect("start rustbox");
-        let pid = child.id();
-        let output = child.wait_with_output().expect("run rustbox");
-        crate::orphans::command_ended(pid);
-        output
+        command.args(args);
+        crate::orphans::output_of(command).expect("run rustbox")
     }
 
     /// The `rustbox` command with this lab's state directory, for its other verbs.
     #[must_use]
     pub fn rustbox(&self) -> Command {
         let mut command = Command::new(rustbox());
-        command.arg("--state-dir").arg(self.state_dir()).stdin(Stdio::null());
+        command.args(self.places()).stdin(Stdio::null());
         command
     }
 }
@@ -238,7 +258,7 @@ impl<'lab> BoxCommand<'lab> {
     pub fn words(&self) -> Vec<OsString> {
         let mut words = self.wrapper.clone();
         words.push(self.program.clone().into());
-        words.extend(["--state-dir".into(), self.lab.state_dir().into()]);
+        words.extend(self.lab.places());
         words.extend(self.global.iter().cloned());
         let mut json = OsString::from("--json=");
         json.push(self.file("json"));

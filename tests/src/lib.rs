@@ -27,6 +27,7 @@ mod orphans;
 mod payload;
 mod pen;
 mod pidfd;
+mod prepared;
 mod process;
 mod progress;
 pub mod proof;

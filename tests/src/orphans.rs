@@ -2,7 +2,7 @@
 //! zombie ours to reap, instead of the host's pid 1's whenever it likes.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,6 +51,15 @@ pub(crate) fn start(command: &mut Command) -> std::io::Result<Child> {
     let child = command.spawn()?;
     commands.insert(child.id());
     Ok(child)
+}
+
+/// Runs a command of ours to its end.
+pub(crate) fn output_of(mut command: Command) -> std::io::Result<Output> {
+    let child = start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let pid = child.id();
+    let output = child.wait_with_output();
+    command_ended(pid);
+    output
 }
 
 pub(crate) fn command_ended(pid: u32) {

@@ -1,5 +1,6 @@
 //! The cgroup hierarchies of this host.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rustix::io::{Errno, read};
 
 use crate::error::Error;
 use crate::layout::{Control, ControlSet, Layout, Root, Version, wanted};
-use crate::mountinfo::{self, Mounts};
+use crate::mountinfo::Mounts;
 
 /// Where every distribution mounts its cgroups.
 const USUAL_ROOT: &str = "/sys/fs/cgroup";
@@ -44,7 +45,7 @@ impl Hierarchies {
     pub fn detect_at(force: Option<CgroupBackend>, v2_root: Option<&Path>) -> Result<Self, Error> {
         let wants_v1 = matches!(force, Some(CgroupBackend::V1 | CgroupBackend::Hybrid));
         let is_v2 = !wants_v1 && statfs(USUAL_ROOT).is_ok_and(|fs| fs.f_type == Version::V2.magic());
-        let mut mounts = if is_v2 { Mounts::default() } else { mountinfo::parse(&read_mountinfo()?) };
+        let mut mounts = if is_v2 { Mounts::default() } else { find_mounts()? };
         let mounted = if is_v2 { Some(PathBuf::from(USUAL_ROOT)) } else { mounts.v2.take().map(|m| m.path) };
         let v2_path = v2_root.map(Path::to_owned).or(mounted).filter(|_| force != Some(CgroupBackend::V1));
         let v2 = v2_path.map(open_v2).transpose()?;
@@ -162,8 +163,22 @@ fn open_v2(path: PathBuf) -> Result<Root, Error> {
     Ok(closed.with_controllers(controllers))
 }
 
+/// Reads mounts until every control is found: those of a host with thousands come after its cgroups, as a rule.
+fn find_mounts() -> Result<Mounts, Error> {
+    use std::io::BufRead as _;
+    let failed = |source| Error::ReadMountinfo { source };
+    let file = std::fs::File::open("/proc/self/mountinfo").map_err(failed)?;
+    let mut mounts = Mounts::default();
+    for line in std::io::BufReader::new(file.take(MOUNTINFO_BYTES as u64)).split(b'\n') {
+        mounts.add(&line.map_err(failed)?);
+        if mounts.is_complete() {
+            break;
+        }
+    }
+    Ok(mounts)
+}
+
 pub(crate) fn read_mountinfo() -> Result<Vec<u8>, Error> {
-    use std::io::Read as _;
     let failed = |source| Error::ReadMountinfo { source };
     let file = std::fs::File::open("/proc/self/mountinfo").map_err(failed)?;
     let mut text = Vec::with_capacity(16 << 10);

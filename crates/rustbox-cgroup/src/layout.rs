@@ -22,7 +22,7 @@ pub(crate) enum Control {
 }
 
 impl Control {
-    const ALL: [Self; 6] = [Self::Memory, Self::Pids, Self::Cpu, Self::CpuAcct, Self::CpuSet, Self::Freezer];
+    pub(crate) const ALL: [Self; 6] = [Self::Memory, Self::Pids, Self::Cpu, Self::CpuAcct, Self::CpuSet, Self::Freezer];
 
     /// The kernel's name, as in `/proc/cgroups`.
     pub(crate) fn name(self) -> &'static str {

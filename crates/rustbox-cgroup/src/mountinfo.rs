@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use crate::layout::ControlSet;
+use crate::layout::{Control, ControlSet};
 
 /// One cgroup mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +29,27 @@ pub(crate) struct Mounts {
 /// Reads the whole text. A line that is not of the known form is no cgroup mount.
 pub(crate) fn parse(text: &[u8]) -> Mounts {
     let mut mounts = Mounts::default();
-    // Other file systems are most of the lines; their paths are never decoded.
-    for line in text.split(|b| *b == b'\n') {
-        let Some((is_v2, mount)) = parse_line(line) else { continue };
-        if !is_v2 {
-            mounts.v1.push(mount);
-        } else if mounts.v2.is_none() {
-            mounts.v2 = Some(mount);
+    text.split(|b| *b == b'\n').for_each(|line| mounts.add(line));
+    mounts
+}
+
+impl Mounts {
+    /// Takes one line more. Other file systems are most of them; their paths are never decoded.
+    pub(crate) fn add(&mut self, line: &[u8]) {
+        match parse_line(line) {
+            Some((true, mount)) => {
+                self.v2.get_or_insert(mount);
+            }
+            Some((false, mount)) => self.v1.push(mount),
+            None => {}
         }
     }
-    mounts
+
+    /// Whether every control has a home by now. The first one counts, so that no line that follows can change it.
+    pub(crate) fn is_complete(&self) -> bool {
+        let has = |control| self.v1.iter().any(|mount| mount.controllers.contains(control));
+        self.v2.is_some() && Control::ALL.into_iter().all(has)
+    }
 }
 
 /// `36 35 98:0 /root /mount/point rw,noatime [optional fields...] - type source options`
@@ -88,7 +99,6 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Control;
 
     const HYBRID: &str = include_str!("../tests/fixtures/mountinfo-hybrid");
     const V1: &str = include_str!("../tests/fixtures/mountinfo-v1-systemd");
@@ -105,6 +115,24 @@ mod tests {
         assert_eq!(path_of(&mounts, Control::Memory), Some("/sys/fs/cgroup/memory"));
         assert_eq!(path_of(&mounts, Control::CpuSet), Some("/sys/fs/cgroup/cpuset"));
         assert_eq!(mounts.v1.len(), 9);
+    }
+
+    #[test]
+    fn the_lines_after_the_last_control_change_nothing_that_is_used() {
+        let mut mounts = Mounts::default();
+        let read = HYBRID.lines().take_while(|line| {
+            mounts.add(line.as_bytes());
+            !mounts.is_complete()
+        });
+        assert!(read.count() + 1 < HYBRID.lines().count());
+        let whole = parse(HYBRID.as_bytes());
+        assert!(mounts.is_complete() && whole.is_complete());
+        assert_eq!(mounts.v2, whole.v2);
+        for control in Control::ALL {
+            assert_eq!(path_of(&mounts, control), path_of(&whole, control));
+        }
+        // Without one of them all has to be read.
+        assert!(!parse(V1.as_bytes()).is_complete() && !parse(V2.as_bytes()).is_complete());
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Run(Lazy(args)) if global.dry_run => commands::dry_run(&settings()?, *args),
         Command::Run(Lazy(args)) => commands::run(&settings()?, *args),
         Command::Batch(Lazy(args)) => crate::batch::batch(&settings()?, &args),
+        Command::Prepare { undo } => commands::prepare(&settings()?, undo),
         Command::CgroupRoot => commands::cgroup_root(&settings()?),
         Command::Doctor(Lazy(args)) => commands::doctor(&settings()?, &args),
         Command::Health(Lazy(args)) => crate::health::health(&settings()?, &args),

@@ -29,6 +29,13 @@ const COLLECT_HELP: &str = "\
 Works without a state file, and as often as you like: what is gone already is no error.
 Exit codes: 0 nothing is left, 1 something is left (named on stderr), 2 could not look, 125 misuse.";
 
+const PREPARE_HELP: &str = "\
+Keeps an empty mount namespace, bound to RUNTIME_DIR/prepared/mnt, until `--undo` or the next start of the host. \
+Every run begins from a copy of it. Without it each copies the mounts of the host, takes them away again, and has the \
+kernel look at every process: some milliseconds where there are thousands. `rustbox batch` keeps one for itself.
+
+Exit codes: 0 done, or nothing to do; 125 refused, and nothing is changed.";
+
 /// Runs a program that nobody trusts in a box, and proves afterwards that nothing of it is left.
 #[derive(Debug, Parser)]
 #[command(name = "rustbox", version, max_term_width = 100, arg_required_else_help = true, subcommand_required = true)]
@@ -110,6 +117,13 @@ pub(crate) enum Command {
     /// Removes what dead boxes left behind; kills a living one only when it is named, or with `--all`.
     #[command(after_help = COLLECT_HELP)]
     Cleanup(Lazy<CleanupArgs>),
+    /// Makes runs cost the same however many mounts and processes this host has.
+    #[command(after_help = PREPARE_HELP)]
+    Prepare {
+        /// Takes it back; boxes that live are not affected.
+        #[arg(long)]
+        undo: bool,
+    },
     /// Prints the cgroup directories in which boxes live, the one that lists every process of a box first.
     CgroupRoot,
     /// Looks at the configuration.

@@ -35,6 +35,9 @@ pub(crate) enum CliError {
     /// Boxes cannot be looked at: exit code 2, since nothing is known.
     #[error("could not look at the boxes of this host{}", said_of_rights())]
     CouldNotLook(#[source] rustbox_supervisor::Error),
+    /// An empty mount namespace cannot be kept, or taken back.
+    #[error("nothing is changed{}", said_of_rights())]
+    Prepare(#[source] rustbox_supervisor::Error),
     /// There is no verdict: exit code 2.
     #[error("the host could not be audited")]
     Audit(#[source] rustbox_audit::AuditError),

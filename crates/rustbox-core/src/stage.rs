@@ -63,6 +63,8 @@ stages! {
     CgroupNamespace = 9, "create the cgroup namespace";
     /// `setns` into the network namespace, where that was made before the init.
     Network = 35, "enter the network namespace";
+    /// `setns` into an empty mount namespace, where there is one to begin from, and `unshare(CLONE_NEWNS)`.
+    EmptyMounts = 36, "begin from an empty mount namespace";
     /// Reading back membership, limits and namespaces.
     ReadBack = 10, "read back the box's controls";
     /// The GO of the supervisor.

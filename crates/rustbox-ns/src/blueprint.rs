@@ -3,15 +3,17 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Read;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use rustbox_core::{Limits, Network, RunPlan, SeccompMode, WaitFor};
 use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open};
 
+use crate::empty::EmptyMounts;
 use crate::error::Error;
 use crate::idmap::IdMaps;
+use crate::root::SHOWN_MAX;
 use crate::root_plan::RootPlan;
 use crate::seccomp;
 use crate::status_file::{STATUS_BYTES, StatusFile};
@@ -73,6 +75,7 @@ pub struct Blueprint {
     pub(crate) pid_namespace: bool,
     pub(crate) cgroup_namespace: bool,
     pub(crate) network: Option<OwnedFd>,
+    pub(crate) empty: Option<RawFd>,
     pub(crate) loopback: bool,
     pub(crate) hostname: Option<CString>,
     pub(crate) root: Option<RootPlan>,
@@ -116,6 +119,7 @@ impl Blueprint {
             pid_namespace: plan.namespaces.pid,
             cgroup_namespace: plan.namespaces.cgroup,
             network: None,
+            empty: None,
             loopback: plan.network == Network::None,
             hostname: plan.namespaces.uts.then(|| c(&plan.hostname)).transpose()?,
             root,
@@ -152,6 +156,18 @@ impl Blueprint {
     pub fn with_network(self, namespace: OwnedFd) -> Self {
         let namespaces = self.namespaces & !u64::from(libc::CLONE_NEWNET.unsigned_abs());
         Self { namespaces, network: Some(namespace), ..self }
+    }
+
+    /// Lets the init begin from a copy of an empty mount namespace, which must stay open until [`spawn`](crate::spawn())
+    /// returns, instead of a copy of the supervisor's. Without effect on a box that keeps the mounts of its supervisor, or
+    /// shows more of them than an init can keep open.
+    #[must_use]
+    pub fn with_mounts(self, empty: &EmptyMounts) -> Self {
+        if !self.root.as_ref().is_some_and(|root| root.shown() <= SHOWN_MAX) {
+            return self;
+        }
+        let namespaces = self.namespaces & !u64::from(libc::CLONE_NEWNS.unsigned_abs());
+        Self { namespaces, empty: Some(empty.as_fd().as_raw_fd()), ..self }
     }
 
     /// Whether init compares the payload's `/proc/<pid>/status` with what was ordered.
@@ -191,6 +207,7 @@ impl Blueprint {
         keep.extend(&self.payload.pass_fds);
         keep.extend(&self.attach);
         keep.extend(self.network.iter().map(AsRawFd::as_raw_fd));
+        keep.extend(self.empty);
         keep.extend(self.owned.iter().map(AsRawFd::as_raw_fd));
         keep.extend(self.idmaps.fds().iter().flatten().map(AsRawFd::as_raw_fd));
         self.close_ranges = gaps(keep);

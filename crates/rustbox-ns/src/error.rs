@@ -78,6 +78,12 @@ pub enum Error {
         /// Why.
         source: Errno,
     },
+    /// A thread could not be started.
+    #[error("start a thread")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
     /// A command line or environment is too large for a waiting box.
     #[error("a command of {bytes} bytes in {strings} strings is too large for a waiting box")]
     JobTooLarge {

@@ -7,7 +7,8 @@
 //!
 //! 1. Arm: parent-death signal, name, no core dump, close every descriptor that is not needed,
 //!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, enter
-//!    the network namespace if there is one already, make the cgroup namespace, say *armed*.
+//!    the network namespace if there is one already, make the cgroup namespace, leave the host's mounts if there is an
+//!    empty mount namespace to begin from, say *armed*.
 //! 2. Build the root, take the host's away, drop the bounding set: in namespaces that nobody else has seen, so that this
 //!    need not wait until the supervisor has read back where init is. Then wait for GO. Anything but GO, end-of-file
 //!    included, is death. Start the payload's child.
@@ -40,7 +41,7 @@ use crate::later;
 use crate::message::Message;
 use crate::orders::Orders;
 use crate::reap::{Main, Term, reap};
-use crate::root;
+use crate::root::{self, Shown};
 use crate::status_file::{STATUS_BYTES, StatusFile};
 use crate::sys;
 
@@ -54,7 +55,7 @@ pub(crate) const ORPHANED: i32 = 2;
 
 /// Runs the box's init; the value is its exit code.
 pub(crate) fn run(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> i32 {
-    let prepared = arm(plan, supervisor).and_then(|()| prepare(plan));
+    let prepared = arm(plan, supervisor).and_then(|shown| prepare(plan, shown));
     let released = prepared.and_then(|children| wait_for_go(supervisor).map(|()| children));
     let orders = Orders::of(plan);
     let never = released.and_then(|children| run_payload(plan, &orders, supervisor, children));
@@ -71,7 +72,8 @@ pub(crate) fn say(supervisor: BorrowedFd<'_>, message: Message, stage: Stage) ->
     sys::send_with_fds(supervisor, &message.encode(), &[]).map_err(Failure::at(stage))
 }
 
-fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
+/// Returns what the box shows of the host, where that is left already.
+fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<Option<Shown>, Failure> {
     arm_death_signal().map_err(Failure::at(Stage::Arm))?;
     rustix::thread::set_name(c"rustbox-init").map_err(Failure::at(Stage::Arm))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Failure::at(Stage::Arm))?;
@@ -92,9 +94,14 @@ fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
         // After the attach: the namespace's root is the cgroup that its maker is in.
         sys::unshare(libc::CLONE_NEWCGROUP.unsigned_abs()).map_err(Failure::at(Stage::CgroupNamespace))?;
     }
+    let shown = match (&plan.root, plan.empty) {
+        (Some(root), Some(empty)) => Some(root::leave_host(root, sys::borrow(empty))?),
+        _ => None,
+    };
     let pdeathsig = rustix::process::parent_process_death_signal().map_err(Failure::at(Stage::Arm))?;
     let pdeathsig = pdeathsig.map_or(0, |signal| signal.as_raw().unsigned_abs());
-    say(supervisor, Message::Armed { pdeathsig, attach_cpu_ns, loginuid_errno }, Stage::Arm)
+    say(supervisor, Message::Armed { pdeathsig, attach_cpu_ns, loginuid_errno }, Stage::Arm)?;
+    Ok(shown)
 }
 
 fn arm_death_signal() -> Result<(), Errno> {
@@ -145,7 +152,7 @@ fn wait_for_go(supervisor: BorrowedFd<'_>) -> Result<(), Failure> {
 }
 
 /// Everything that does not depend on the program. Returns what tells of children that have ended.
-fn prepare(plan: &Blueprint) -> Result<OwnedFd, Failure> {
+fn prepare(plan: &Blueprint, shown: Option<Shown>) -> Result<OwnedFd, Failure> {
     rustix::process::umask(rustix::fs::Mode::empty());
     if let Some(hostname) = &plan.hostname {
         sys::set_hostname(hostname).map_err(Failure::at(Stage::Hostname))?;
@@ -158,7 +165,7 @@ fn prepare(plan: &Blueprint) -> Result<OwnedFd, Failure> {
         loopback().map_err(Failure::at(Stage::Loopback))?;
     }
     if let Some(root) = &plan.root {
-        root::enter(root)?;
+        root::enter(root, shown)?;
     }
     drop_bounding_set(plan.bounding).map_err(Failure::at(Stage::Bounding))?;
     let children = sys::signal_fd_for_children().map_err(Failure::at(Stage::Fork))?;

@@ -6,6 +6,7 @@
 
 mod blueprint;
 mod child;
+mod empty;
 mod error;
 mod fdpass;
 mod idmap;
@@ -29,6 +30,7 @@ mod status_file;
 mod sys;
 
 pub use blueprint::{Blueprint, Resources};
+pub use empty::EmptyMounts;
 pub use error::Error;
 pub use fdpass::{FDS_MAX, receive_fds, send_fds};
 pub use job::Job;

@@ -5,6 +5,9 @@
 //! still leads to the host, a relative one into the new root); walk the list; make the tmpfs read-only;
 //! pivot; detach.
 //!
+//! An init that begins from an [empty namespace](crate::EmptyMounts) opens what the box shows of the host before it
+//! enters that, and there is no host to take away: what lies below its root is the empty directory.
+//!
 //! Two ways to mount. What lies on names that this process made itself a moment ago, in a tmpfs that nobody
 //! else can see, is mounted by its relative path with mount(2): one call, and there is nothing on the way that
 //! could be a symlink. Where the way may lead through files of somebody else, nothing is made or mounted but
@@ -26,6 +29,7 @@ use rustix::mount::{
 };
 
 use crate::child::Failure;
+use crate::empty;
 use crate::mount_check;
 use crate::proc_mask;
 use crate::root_plan::{Kind, Missing, Op, Place, RootPlan, Source};
@@ -41,7 +45,7 @@ const EMPTY_PATH: u32 = 0x1000;
 const RECURSIVE: u32 = 0x8000;
 
 /// `MS_NOSUID | MS_NODEV` for new mounts.
-fn plain() -> MountAttrFlags {
+pub(crate) fn plain() -> MountAttrFlags {
     MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV
 }
 
@@ -49,10 +53,57 @@ fn directory_mode() -> Mode {
     Mode::from_raw_mode(0o755)
 }
 
-/// Builds the root and makes it this process's own.
-pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
-    let host = MountAttr { propagation: PRIVATE, ..MountAttr::default() };
-    sys::mount_setattr(CWD, c"/", RECURSIVE, &host).map_err(Failure::at(Stage::Root))?;
+/// Parts of the host that the box shows, opened, in the order of the list. None for one that is not there and need not be.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    trees: [Option<OwnedFd>; SHOWN_MAX],
+    taken: usize,
+}
+
+/// Parts of the host that an init keeps open at most.
+pub(crate) const SHOWN_MAX: usize = 64;
+
+impl Shown {
+    fn take(&mut self) -> Option<OwnedFd> {
+        let tree = self.trees.get_mut(self.taken).and_then(Option::take);
+        self.taken += 1;
+        tree
+    }
+}
+
+/// Opens what the box shows of the host, of which the list has no more than [`SHOWN_MAX`] parts, and leaves the host's
+/// mounts for a copy of the empty namespace.
+pub(crate) fn leave_host(plan: &RootPlan, empty: BorrowedFd<'_>) -> Result<Shown, Failure> {
+    let mut shown = Shown { trees: [const { None }; SHOWN_MAX], taken: 0 };
+    let of_host = (0..).zip(&plan.ops).filter(|(_, op)| op.shows_host());
+    for ((item, op), place) in of_host.zip(&mut shown.trees) {
+        let opened = match op {
+            Op::System { source, missing, .. } => match open_tree(CWD, source.as_c_str(), TREE) {
+                Err(Errno::NOENT) if *missing == Missing::Skip => Ok(None),
+                result => result.map(Some),
+            },
+            Op::Bind { source, .. } => open_source(source).map(Some),
+            _ => Ok(None),
+        };
+        *place = opened.map_err(|errno| Failure { stage: Stage::Mount, errno, item })?;
+    }
+    empty::enter_copy(empty).map_err(Failure::at(Stage::EmptyMounts))?;
+    Ok(shown)
+}
+
+/// Makes every mount of this namespace private.
+pub(crate) fn make_private() -> Result<(), Errno> {
+    sys::mount_setattr(CWD, c"/", RECURSIVE, &MountAttr { propagation: PRIVATE, ..MountAttr::default() })
+}
+
+/// Makes a mount read-only.
+pub(crate) fn seal(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    sys::mount_setattr(mount, c"", EMPTY_PATH, &MountAttr { set: READ_ONLY, ..MountAttr::default() })
+}
+
+/// Builds the root and makes it this process's own. `shown` is there if the host is not.
+pub(crate) fn enter(plan: &RootPlan, mut shown: Option<Shown>) -> Result<(), Failure> {
+    make_private().map_err(Failure::at(Stage::Root))?;
     let root = tmpfs(&[(c"mode", c"0755"), (c"size", c"1048576"), (c"nr_inodes", c"1024")], plain())
         .map_err(Failure::at(Stage::Root))?;
     move_mount(root.as_fd(), c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
@@ -68,14 +119,13 @@ pub(crate) fn enter(plan: &RootPlan) -> Result<(), Failure> {
             Op::Proc => Stage::Proc,
         };
         let failed = |errno| Failure { stage, errno, item };
-        let skipped = apply(root.as_fd(), op).map_err(failed)?;
+        let skipped = apply(root.as_fd(), op, shown.as_mut()).map_err(failed)?;
         for part in (0..PARTS).filter(|part| skipped & (1 << part) != 0) {
             mount_check::skip(&plan.mounts, item, part);
         }
     }
-    let sealed = MountAttr { set: READ_ONLY, ..MountAttr::default() };
-    sys::mount_setattr(root.as_fd(), c"", EMPTY_PATH, &sealed).map_err(Failure::at(Stage::Root))?;
-    pivot().map_err(Failure::at(Stage::Pivot))?;
+    seal(root.as_fd()).map_err(Failure::at(Stage::Root))?;
+    if shown.is_none() { pivot() } else { stay() }.map_err(Failure::at(Stage::Pivot))?;
     mount_check::verify(&plan.mounts)
 }
 
@@ -96,13 +146,20 @@ fn go_to(root: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// `pivot_root(".", ".")` puts the old root on top of the new one, from where it is detached. Until then `..` of the new
 /// root leads into the old one: nobody else may be there yet.
-fn pivot() -> Result<(), Errno> {
+pub(crate) fn pivot() -> Result<(), Errno> {
     rustix::process::pivot_root(c".", c".")?;
     unmount(c".", UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
 }
 
-fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+/// Makes the root, which is the working directory and lies on top of an empty one, this process's own: the way in from
+/// outside leads there as well (`mntns_install` in `fs/namespace.c` follows what is mounted on `/`).
+fn stay() -> Result<(), Errno> {
+    rustix::process::chroot(c".")?;
+    rustix::process::chdir(c"/")
+}
+
+pub(crate) fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, *value)?;
@@ -112,18 +169,29 @@ fn tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Result<Owned
 }
 
 /// Does one operation, and tells which of its mounts it left out because there is nothing to mount.
-fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<u32, Errno> {
+fn apply(root: BorrowedFd<'_>, op: &Op, shown: Option<&mut Shown>) -> Result<u32, Errno> {
     let done = match op {
         Op::Directory { path } => mkdirat(CWD, path.as_c_str(), directory_mode()),
         Op::Symlink { target, path } => symlinkat(target.as_c_str(), CWD, path.as_c_str()),
         Op::Text { path, content } => text(path, content),
-        Op::System { source, path, kind, missing } => return system(source, path, *kind, *missing),
+        Op::System { source, path, kind, missing } => {
+            return match shown {
+                None => system(source, path, *kind, *missing),
+                Some(shown) => shown.take().map_or(Ok(NOT_THERE), |tree| opened_system(tree.as_fd(), path)),
+            };
+        }
         Op::SealSystem => seal_system(root),
         Op::OwnTmpfs { path, options } => {
             existing(mkdirat(CWD, path.as_c_str(), directory_mode()))?;
             mount(c"tmpfs", path.as_c_str(), c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
         }
-        Op::Bind { source, place, idmap } => bind(root, source, place, *idmap),
+        Op::Bind { source, place, idmap } => {
+            let tree = match shown {
+                None => open_source(source)?,
+                Some(shown) => shown.take().ok_or(Errno::BADF)?,
+            };
+            bind(root, tree.as_fd(), place, *idmap)
+        }
         Op::Tmpfs { place, size, inodes, mode, owner } => {
             let options = [
                 (c"size", size.as_c_str()),
@@ -161,6 +229,13 @@ fn system(source: &CStr, path: &CStr, kind: Kind, missing: Missing) -> Result<u3
     mount_bind_recursive(source, path).map(|()| ALL_MADE)
 }
 
+/// The same with what was opened before.
+fn opened_system(tree: BorrowedFd<'_>, path: &CStr) -> Result<u32, Errno> {
+    let is_directory = FileType::from_raw_mode(fstat(tree)?.st_mode) == FileType::Directory;
+    make_point(path, if is_directory { Kind::Directory } else { Kind::File })?;
+    move_mount(tree, c"", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map(|()| ALL_MADE)
+}
+
 fn make_point(path: &CStr, kind: Kind) -> Result<(), Errno> {
     match kind {
         Kind::Directory => mkdirat(CWD, path, directory_mode()),
@@ -188,10 +263,13 @@ fn text(path: &CStr, content: &[u8]) -> Result<(), Errno> {
     if rustix::io::write(&file, content)? == content.len() { Ok(()) } else { Err(Errno::NOSPC) }
 }
 
-fn bind(root: BorrowedFd<'_>, source: &Source, place: &Place, idmap: Option<i32>) -> Result<(), Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = match source {
-        Source::Host(path) => open_tree(CWD, path.as_c_str(), flags)?,
+/// A copy of a mount, and of what is mounted below.
+const TREE: OpenTreeFlags =
+    OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC).union(OpenTreeFlags::AT_RECURSIVE);
+
+fn open_source(source: &Source) -> Result<OwnedFd, Errno> {
+    match source {
+        Source::Host(path) => open_tree(CWD, path.as_c_str(), TREE),
         Source::Below { directory, device, inode, name } => {
             let wanted = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let directory = openat(CWD, directory.as_c_str(), wanted, Mode::empty())?;
@@ -199,10 +277,13 @@ fn bind(root: BorrowedFd<'_>, source: &Source, place: &Place, idmap: Option<i32>
             if (found.st_dev, found.st_ino) != (*device, *inode) {
                 return Err(Errno::STALE);
             }
-            open_tree(step(directory.as_fd(), name)?.as_fd(), c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?
+            open_tree(step(directory.as_fd(), name)?.as_fd(), c"", TREE | OpenTreeFlags::AT_EMPTY_PATH)
         }
-    };
-    let kind = FileType::from_raw_mode(fstat(&tree)?.st_mode);
+    }
+}
+
+fn bind(root: BorrowedFd<'_>, tree: BorrowedFd<'_>, place: &Place, idmap: Option<i32>) -> Result<(), Errno> {
+    let kind = FileType::from_raw_mode(fstat(tree)?.st_mode);
     let mut attributes = MountAttr { set: NO_SUID | NO_DEV, propagation: PRIVATE, ..MountAttr::default() };
     match idmap {
         None => attributes.set |= READ_ONLY,
@@ -211,8 +292,8 @@ fn bind(root: BorrowedFd<'_>, source: &Source, place: &Place, idmap: Option<i32>
             attributes.userns_fd = u64::from(userns.unsigned_abs());
         }
     }
-    sys::mount_setattr(tree.as_fd(), c"", EMPTY_PATH | RECURSIVE, &attributes)?;
-    attach(root, tree.as_fd(), place, kind)
+    sys::mount_setattr(tree, c"", EMPTY_PATH | RECURSIVE, &attributes)?;
+    attach(root, tree, place, kind)
 }
 
 /// One name further down, whatever is mounted there, and never through a symlink.

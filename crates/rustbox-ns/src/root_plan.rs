@@ -78,6 +78,13 @@ pub(crate) enum Op {
     Proc,
 }
 
+impl Op {
+    /// Whether it needs something of the host's mounts.
+    pub(crate) fn shows_host(&self) -> bool {
+        matches!(self, Self::System { .. } | Self::Bind { .. })
+    }
+}
+
 /// The list.
 #[derive(Debug)]
 pub(crate) struct RootPlan {
@@ -286,6 +293,11 @@ impl RootPlan {
         let op = Op::Bind { source, place: Place::new(&bind.target)?, idmap };
         self.push(format!("{} on {}", bind.source.display(), bind.target.display()), op);
         Ok(())
+    }
+
+    /// How many of its operations need something of the host's mounts.
+    pub(crate) fn shown(&self) -> usize {
+        self.ops.iter().filter(|op| op.shows_host()).count()
     }
 
     /// What was operated on when operation `item` failed.

@@ -4,13 +4,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustbox_cgroup::Hierarchies;
 use rustbox_core::CgroupBackend;
+use rustbox_ns::EmptyMounts;
 use rustix::fs::{CWD, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::prepared;
 
 /// Where rustbox keeps what must outlive a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,7 @@ pub struct Host {
     boxes: OwnedFd,
     uids: OwnedFd,
     hierarchies: Hierarchies,
+    empty: OnceLock<EmptyMounts>,
     boot_id: String,
     kernel: String,
     pid: u32,
@@ -56,6 +60,7 @@ impl Host {
             boxes: child_directory(state.as_fd(), &places.state_dir, "boxes", owner)?,
             uids: child_directory(runtime.as_fd(), &places.runtime_dir, "uids", owner)?,
             places: places.clone(),
+            empty: prepared::find(runtime.as_fd()).map_or_else(OnceLock::new, OnceLock::from),
             hierarchies,
             boot_id: read_kernel("/proc/sys/kernel/random/boot_id")?,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -94,6 +99,25 @@ impl Host {
         self.places.runtime_dir.join("uids")
     }
 
+    /// Makes an empty mount namespace for the boxes of this process to begin from, unless the host has one
+    /// ([`prepare`](crate::prepare())).
+    ///
+    /// # Errors
+    /// As [`EmptyMounts::make`].
+    pub fn keep_empty_mounts(&self) -> Result<(), Error> {
+        if self.empty.get().is_none() {
+            // Who was faster has made the same.
+            let _ = self.empty.set(EmptyMounts::make()?);
+        }
+        Ok(())
+    }
+
+    /// What boxes begin from; none where they begin from a copy of this process's mounts.
+    #[must_use]
+    pub fn empty_mounts(&self) -> Option<&EmptyMounts> {
+        self.empty.get()
+    }
+
     pub(crate) fn boxes(&self) -> BorrowedFd<'_> {
         self.boxes.as_fd()
     }
@@ -130,7 +154,7 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFl
 const PRIVATE_MODE: Mode = Mode::RWXU;
 
 /// Opens a directory that must be root's own; makes it, and its parents, when it is missing.
-fn trusted_directory(path: &Path, owner: u32) -> Result<OwnedFd, Error> {
+pub(crate) fn trusted_directory(path: &Path, owner: u32) -> Result<OwnedFd, Error> {
     let failed = |errno: Errno| Error::Open { path: path.to_owned(), source: errno.into() };
     let fd = match openat(CWD, path, OPEN_DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => {
@@ -165,7 +189,12 @@ fn check(fd: &OwnedFd, path: &Path, owner: u32) -> Result<(), Error> {
     Err(Error::Untrusted { path: path.to_owned(), problem })
 }
 
-fn child_directory(parent: BorrowedFd<'_>, parent_path: &Path, name: &str, owner: u32) -> Result<OwnedFd, Error> {
+pub(crate) fn child_directory(
+    parent: BorrowedFd<'_>,
+    parent_path: &Path,
+    name: &str,
+    owner: u32,
+) -> Result<OwnedFd, Error> {
     let path = parent_path.join(name);
     let failed = |errno: Errno| Error::Open { path: path.clone(), source: errno.into() };
     let fd = match openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {

@@ -133,6 +133,11 @@ impl Pool {
     /// A control is missing that the template's mode needs, or a box could not be prepared: then none is left.
     pub fn start(host: Arc<Host>, template: RunPlan, slots: usize, interrupt: Option<OwnedFd>) -> Result<Self, Error> {
         controls::require(&host, &template)?;
+        if template.namespaces.mount
+            && let Err(error) = host.keep_empty_mounts()
+        {
+            tracing::debug!(%error, "boxes begin from a copy of this process's mounts");
+        }
         let slots = slots.clamp(1, SLOTS_MAX);
         // Room for every seat: whoever announces one never waits.
         let (announce, free) = bounded(slots);

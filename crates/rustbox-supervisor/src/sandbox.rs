@@ -124,6 +124,9 @@ impl Sandbox {
                 None => tracing::debug!("the keeper made no network namespace; the init makes one"),
             }
         }
+        if let Some(empty) = context.host.empty_mounts() {
+            blueprint = blueprint.with_mounts(empty);
+        }
         self.facts.reads_back = blueprint.reads_back();
         let (init, blueprint) = spawn(blueprint, cgroup.clone_into().filter(|_| !is(Bug::AttachAfterExec)))
             .map_err(|error| failed(Stage::Clone)(&error))?;

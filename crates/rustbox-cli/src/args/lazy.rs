@@ -111,6 +111,7 @@ mod tests {
             "ps",
             "kill x",
             "cleanup",
+            "prepare",
             "cgroup-root",
             "config show",
             "schema",

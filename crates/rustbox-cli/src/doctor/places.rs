@@ -12,7 +12,21 @@ use crate::config::Settings;
 const OTHERS_WRITE: u32 = 0o022;
 
 pub(super) fn places(settings: &Settings) -> Vec<Need> {
-    vec![place("state directory", &settings.state_dir), place("runtime directory", &settings.runtime_dir)]
+    let directories =
+        [place("state directory", &settings.state_dir), place("runtime directory", &settings.runtime_dir)];
+    directories.into_iter().chain([start(settings)]).collect()
+}
+
+/// What the boxes of this host begin from.
+fn start(settings: &Settings) -> Need {
+    let required = "nothing; after `rustbox prepare` a run costs the same however many mounts and processes there are";
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map(|text| text.lines().count());
+    let found = match mounts {
+        _ if rustbox_supervisor::is_prepared(&settings.places()) => "an empty mount namespace".to_owned(),
+        Ok(mounts) => format!("a copy of the {mounts} mounts of this host"),
+        Err(_) => "a copy of the mounts of this host".to_owned(),
+    };
+    Need::new("boxes begin from", Verdict::Info, found, required)
 }
 
 fn place(name: &str, path: &Path) -> Need {

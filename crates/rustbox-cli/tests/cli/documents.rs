@@ -5,7 +5,9 @@ use crate::sandbox::Sandbox;
 #[test]
 fn help_teaches_every_command() {
     let sandbox = Sandbox::new();
-    for command in ["", "run", "doctor", "ps", "kill", "cleanup", "cgroup-root", "config", "schema", "completions"] {
+    for command in
+        ["", "run", "doctor", "ps", "kill", "cleanup", "prepare", "cgroup-root", "config", "schema", "completions"]
+    {
         let args = if command.is_empty() { vec!["--help"] } else { vec![command, "--help"] };
         let said = sandbox.rustbox(args);
         assert_eq!(said.code, Some(0));

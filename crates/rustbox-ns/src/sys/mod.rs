@@ -18,7 +18,7 @@ pub(crate) use exec::{ExecArray, ExecVector, execve, exit_now};
 pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use process::{
     borrow, close_range, close_range_on_exec, duplicate_onto, forget_fd, join_session_keyring, keep_on_exec,
-    loopback_up, new_session, set_hostname, unshare,
+    loopback_up, namespace_kind, new_session, set_hostname, unshare,
 };
 pub(crate) use seccomp::{install_filter, install_notifying_filter, receive_notification};
 pub(crate) use signal::{block_all, ignore, set_default, signal_fd_for_children, unblock_all};

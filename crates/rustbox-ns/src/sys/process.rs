@@ -85,6 +85,13 @@ pub(crate) fn keep_on_exec(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
 }
 
+/// Which `CLONE_NEW*` a descriptor of a namespace is about: `NS_GET_NSTYPE` of `linux/nsfs.h`, since Linux 4.11.
+pub(crate) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<u32, Errno> {
+    // SAFETY: takes no argument but the request.
+    let kind = answer(unsafe { syscall!(Sysno::ioctl, namespace.as_raw_fd(), libc::NS_GET_NSTYPE) })?;
+    u32::try_from(kind).map_err(|_| Errno::INVAL)
+}
+
 /// Leaves namespaces behind for new ones.
 pub(crate) fn unshare(flags: u32) -> Result<(), Errno> {
     // SAFETY: takes flags only; the caller passes none that would unshare memory or descriptors.
