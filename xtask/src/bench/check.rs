@@ -56,11 +56,11 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
         let what = format!("kill of {} until empty and removed, to a C loop", kill.processes);
         targets.push(Target { what, at_most: 1.25, measured: Some(kill.removed_ms / kill.c_ms) });
     }
-    let idle = report.crowded.first().map(|(_, ratio)| *ratio);
-    for (crowd, p50) in report.crowded.iter().skip(1) {
-        let measured = idle.filter(|idle| *idle > 0.0).map(|idle| p50 / idle);
+    let idle = report.crowded.first().map(|idle| idle.prepared);
+    for full in report.crowded.iter().skip(1) {
+        let measured = idle.filter(|idle| *idle > 0.0).map(|idle| full.prepared / idle);
         targets.push(Target {
-            what: format!("p50 with {crowd}, to the same on an idle host"),
+            what: format!("p50 with {}, to the same on an idle host, both prepared", full.crowd),
             at_most: 1.15,
             measured,
         });

@@ -29,6 +29,8 @@ pub(crate) struct Stage {
     pub(crate) directory: PathBuf,
     /// Another one, in memory.
     pub(crate) memory: PathBuf,
+    /// A runtime directory for which `rustbox prepare` was run.
+    pub(crate) prepared: PathBuf,
     /// The program that ships.
     pub(crate) rustbox: PathBuf,
     /// The program that does nothing.
@@ -43,6 +45,7 @@ const LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 const CONTAINER: &str = "rustbox-bench-";
 pub(crate) const BARE: &str = "bare";
 pub(crate) const RUSTBOX: &str = "rustbox";
+pub(crate) const RUSTBOX_PREPARED: &str = "rustbox-prepared";
 pub(crate) const RUSTBOX_NO_V1: &str = "rustbox-no-v1";
 
 impl Contender {
@@ -81,7 +84,8 @@ impl Stage {
     /// In a directory of the benchmark.
     pub(crate) fn new(directory: &Path, rustbox: &Path, nothing: PathBuf) -> Result<Self> {
         let memory = twin_in_memory(directory)?;
-        Ok(Self { directory: directory.to_owned(), memory, rustbox: rustbox.to_owned(), nothing })
+        let prepared = memory.join("prepared-runtime");
+        Ok(Self { directory: directory.to_owned(), memory, prepared, rustbox: rustbox.to_owned(), nothing })
     }
 
     /// The same for another program, with files of its own.
@@ -90,21 +94,56 @@ impl Stage {
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
         let memory = self.memory.join(name);
         fs::create_dir_all(&memory).with_context(|| format!("make {}", memory.display()))?;
-        Ok(Self { directory, memory, rustbox: self.rustbox.clone(), nothing: program.to_owned() })
+        let (rustbox, prepared) = (self.rustbox.clone(), self.prepared.clone());
+        Ok(Self { directory, memory, prepared, rustbox, nothing: program.to_owned() })
     }
 
-    /// Words of `rustbox` with places of the benchmark's own, each on what is usual for it: records on a disk, leases in
-    /// memory.
+    /// Words of `rustbox` with places of the benchmark's own, in memory: there the others keep theirs too (`/run`), and
+    /// the mount unit of the package our records.
     pub(crate) fn rustbox(&self) -> Vec<String> {
-        let state = self.directory.join("state").display().to_string();
-        let runtime = self.memory.join("runtime").display().to_string();
+        self.rustbox_at(&self.memory.join("runtime"))
+    }
+
+    fn rustbox_at(&self, runtime: &Path) -> Vec<String> {
+        let state = self.memory.join("state").display().to_string();
+        let runtime = runtime.display().to_string();
         strings(&[&self.rustbox.display().to_string(), "--state-dir", &state, "--runtime-dir", &runtime])
     }
 
     /// Words of a run of a program of ours.
     pub(crate) fn run(&self, program: &Path) -> Vec<String> {
-        let bind = format!("{}:/program", program.display());
-        [self.rustbox(), strings(&["run", "--quiet", "--ro-bind", &bind, "--", "/program"])].concat()
+        [self.rustbox(), run_of(program)].concat()
+    }
+
+    /// Prepares this host for the contender that begins from an empty mount namespace.
+    pub(crate) fn prepare(&self) -> Result<Prepared> {
+        let prepared = Prepared(self.rustbox_at(&self.prepared));
+        prepared.call(&["prepare"])?;
+        Ok(prepared)
+    }
+}
+
+fn run_of(program: &Path) -> Vec<String> {
+    let bind = format!("{}:/program", program.display());
+    strings(&["run", "--quiet", "--ro-bind", &bind, "--", "/program"])
+}
+
+/// A host that is prepared as long as the value lives.
+#[derive(Debug)]
+pub(crate) struct Prepared(Vec<String>);
+
+impl Prepared {
+    fn call(&self, words: &[&str]) -> Result<()> {
+        let mut rustbox = Command::new(self.0.first().map_or("", String::as_str));
+        command::run(rustbox.args(self.0.get(1..).unwrap_or_default()).args(words))
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Err(error) = self.call(&["prepare", "--undo"]) {
+            println!("mounts are left: {error:#}");
+        }
     }
 }
 
@@ -114,10 +153,12 @@ pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
     let no_v1 = [stage.rustbox(), strings(&["--cgroup-backend", "v2"])].concat();
     let bind = format!("{program}:/program");
     let no_v1 = [no_v1, strings(&["run", "--permissive", "--quiet", "--ro-bind", &bind, "--", "/program"])].concat();
-    let no_v1_note = "the v2 directory alone: what the attach to cgroup v1 costs is the difference to the line above";
+    let prepared = [stage.rustbox_at(&stage.prepared), run_of(&stage.nothing)].concat();
+    let no_v1_note = "the v2 directory alone: what the limits of cgroup v1 cost is the difference to `rustbox`";
     let mut wanted = vec![
         Contender::new(BARE, vec![program.clone()], "no sandbox: fork, exec, wait"),
         Contender::new(RUSTBOX, stage.run(&stage.nothing), "everything on, strict"),
+        Contender::new(RUSTBOX_PREPARED, prepared, "the same after `rustbox prepare`"),
         Contender::new(RUSTBOX_NO_V1, no_v1, no_v1_note),
         Contender::new("bwrap", bwrap(&program), "no limits, no cgroup, no seccomp filter"),
         Contender::new("unshare", unshare(&program), "namespaces alone, no root of its own"),

@@ -28,10 +28,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 pub(crate) use self::contender::Stage;
-use self::contender::{BARE, Contender, RUSTBOX};
+use self::contender::{BARE, Contender, RUSTBOX, RUSTBOX_PREPARED};
 use self::crowded::{Crowd, Fillers, Full};
-use self::report::Report;
-use self::stats::Shuffle;
+use self::report::{Crowded, Report};
+use self::stats::{Samples, Shuffle};
 use crate::payloads;
 use crate::workspace::Workspace;
 
@@ -162,6 +162,7 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
     };
     let seed = arguments.seed.unwrap_or_else(clock);
     let mut shuffle = Shuffle(seed);
+    let _prepared = stage.prepare()?;
     let contenders = contender::all(&stage)?;
     for contender in &contenders {
         println!("$ {}", contender.text());
@@ -206,8 +207,8 @@ fn full_hosts(
     shuffle: &mut Shuffle,
     report: &mut Report,
 ) -> Result<()> {
-    let pair: Vec<Contender> =
-        report.contenders.iter().filter(|one| [BARE, RUSTBOX].contains(&one.name)).cloned().collect();
+    let few = [BARE, RUSTBOX, RUSTBOX_PREPARED];
+    let few: Vec<Contender> = report.contenders.iter().filter(|one| few.contains(&one.name)).cloned().collect();
     let count = arguments.crowd;
     let crowds = [
         Crowd::Nothing,
@@ -218,10 +219,12 @@ fn full_hosts(
     ];
     for crowd in crowds {
         let full = Full::of(crowd, stage, &programs.fillers)?;
-        let samples = rounds::run(&pair, (arguments.rounds / 3).max(5), shuffle)?;
+        let samples = rounds::run(&few, (arguments.rounds / 3).max(5), shuffle)?;
         drop(full);
-        if let [bare, ours] = samples.as_slice() {
-            report.crowded.push((crowd.text(), ours.wall(50) / bare.wall(50).max(f64::MIN_POSITIVE)));
+        if let [bare, as_it_is, prepared] = samples.as_slice() {
+            let ratio = |ours: &Samples| ours.wall(50) / bare.wall(50).max(f64::MIN_POSITIVE);
+            let (as_it_is, prepared) = (ratio(as_it_is), ratio(prepared));
+            report.crowded.push(Crowded { crowd: crowd.text(), as_it_is, prepared });
         }
     }
     Ok(())
