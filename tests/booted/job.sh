@@ -17,6 +17,15 @@ metric() {
     rustbox metrics | grep -q "^$1\$"
 }
 
+records=/var/lib/rustbox/boxes
+records_mount=var-lib-rustbox-boxes.mount
+prepared=/run/rustbox/prepared
+
+# The file system that is mounted there; nothing where nothing is.
+mounted() {
+    findmnt --noheadings --output FSTYPE --mountpoint "$1" || true
+}
+
 get() {
     exec 9<> /dev/tcp/127.0.0.1/9090
     printf 'GET %s HTTP/1.0\r\n\r\n' "$1" >&9
@@ -25,7 +34,7 @@ get() {
 }
 
 step 'the units of a fresh worker are up'
-code 0 systemctl is-active rustbox metrics-rustbox audit-rustbox.timer
+code 0 systemctl is-active rustbox metrics-rustbox audit-rustbox.timer prepare-rustbox "$records_mount"
 code 0 systemctl --no-pager status rustbox
 sees 'Active: active \(exited\)' 'health --recover' 'health --start-accepting'
 [ "$(systemctl show --property Delegate --value rustbox)" = yes ] || die 'rustbox.service does not delegate'
@@ -39,6 +48,43 @@ code 0 rustbox run -- true
 # Units' cgroups beside the boxes' are no boxes (D18).
 code 0 rustbox health --verify-clean
 code 0 rustbox audit --no-quarantine
+
+step 'runs begin from an empty mount namespace that the host sees, and begin without it'
+[ "$(mounted "$prepared/mnt")" = nsfs ] || die 'prepare-rustbox.service has prepared nothing that the host sees'
+# Nobody lives in it, and it is not the host's.
+[ "$(stat --dereference --format %i "$prepared/mnt")" != "$(stat --dereference --format %i /proc/1/ns/mnt)" ] ||
+    die "$prepared/mnt is the mount namespace of the host"
+# As is a service with a mount namespace of its own: the kernel copies no file of one.
+code 0 unshare --mount rustbox run -- true
+code 0 systemctl restart rustbox
+[ "$(mounted "$prepared/mnt")" = nsfs ] || die 'another unit has taken back what was prepared'
+code 0 systemctl stop prepare-rustbox
+code 0 systemctl is-active rustbox
+[ ! -e "$prepared" ] || die "$prepared is left"
+! grep -q " $prepared" /proc/self/mountinfo || die "something is mounted below $prepared"
+[ -d /run/rustbox/uids ] || die 'the runtime directory went with what was prepared'
+code 0 rustbox run -- true
+code 0 systemctl start prepare-rustbox
+[ "$(mounted "$prepared/mnt")" = nsfs ] || die 'nothing was prepared again'
+code 0 rustbox run -- true
+code 0 rustbox health --verify-clean
+
+step 'records are in memory, and none is hidden'
+[ "$(mounted "$records")" = tmpfs ] || die "$records is not in memory"
+[ "$(stat --format %a:%u "$records")" = 700:0 ] || die "$records is not root's own"
+code 0 findmnt --noheadings --output OPTIONS --mountpoint "$records"
+sees nosuid && sees nodev && sees noexec
+code 0 systemctl show --property Requires,Requisite,BindsTo,Wants rustbox
+misses "$records_mount" && misses prepare-rustbox
+code 0 systemctl stop rustbox
+code 0 systemctl stop "$records_mount"
+[ -z "$(mounted "$records")" ] || die "$records is in memory still"
+mkdir "$records/hidden"
+code 1 systemctl start "$records_mount"
+rmdir "$records/hidden"
+code 0 systemctl start "$records_mount" rustbox
+[ "$(mounted "$records")" = tmpfs ] || die "$records is not in memory again"
+code 0 rustbox run -- true
 
 step 'the timer audits at the full hour'
 code 0 metric 'rustbox_audit_last_success_timestamp_seconds 0'
@@ -62,6 +108,9 @@ in_the_box() {
         '.boxes[] | select(.box_id == $box) | .processes[] | select(.comm == "sleep") | .pid'
 }
 until_true in_the_box
+# Its record is not taken from under it.
+code 1 systemctl stop "$records_mount"
+[ "$(mounted "$records")" = tmpfs ] || die 'the record of a living box is gone'
 systemctl stop rustbox
 code 137 wait "$run"
 code 120 rustbox run -- true

@@ -42,6 +42,7 @@ const SHIPPED: &[Shipped] = &[
     Shipped { from: "packaging/scripts", ending: "sh", to: "bin", mode: 0o755 },
     Shipped { from: "packaging/systemd", ending: "service", to: "lib/systemd/system", mode: 0o644 },
     Shipped { from: "packaging/systemd", ending: "timer", to: "lib/systemd/system", mode: 0o644 },
+    Shipped { from: "packaging/systemd", ending: "mount", to: "lib/systemd/system", mode: 0o644 },
     Shipped { from: "packaging/systemd", ending: "slice", to: "lib/systemd/system", mode: 0o644 },
     Shipped { from: "packaging/sysusers.d", ending: "conf", to: "lib/sysusers.d", mode: 0o644 },
     Shipped { from: "packaging/catalog", ending: "catalog", to: "lib/systemd/catalog", mode: 0o644 },

@@ -52,7 +52,7 @@ fn scripts(root: &Path, prefix: &Path) -> Result<()> {
 fn units(destdir: &Path, prefix: &Path) -> Result<()> {
     let directory = prefix.join("lib/systemd/system");
     let mut units = Vec::new();
-    for kind in ["service", "timer", "slice"] {
+    for kind in ["service", "timer", "mount", "slice"] {
         units.extend(files(&directory, kind)?);
     }
     let mut verify = Command::new("systemd-analyze");

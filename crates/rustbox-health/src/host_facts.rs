@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustbox_cgroup::Hierarchies;
 use rustbox_core::{BoxId, CgroupBackend};
-use rustbox_supervisor::{FIRST_UID, Host, Places, UIDS};
+use rustbox_supervisor::{FIRST_UID, Host, Places, UIDS, prepared_mounts};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use serde::Serialize;
 
@@ -89,14 +89,21 @@ fn starttime(pid: u32) -> String {
     field.unwrap_or("an unknown time").to_owned()
 }
 
-/// Mount points below the directories of boxes and the runtime directory. Rustbox makes none there.
+/// Mount points below the directories of boxes and the runtime directory. Rustbox makes none there but what it has
+/// prepared, which is of no box.
 pub(crate) fn mounts(places: &Places, live: &BTreeSet<BoxId>, look: &mut Look) {
     let boxes = places.state_dir.join("boxes");
     let text = match fs::read("/proc/self/mountinfo") {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => return look.unseen("mount", &error),
     };
+    let mut prepared = prepared_mounts(places).to_vec();
     for point in text.lines().filter_map(mount_point) {
+        if let Some(index) = prepared.iter().position(|ours| *ours == point) {
+            // What is mounted over it is not.
+            prepared.swap_remove(index);
+            continue;
+        }
         let of_box = point.strip_prefix(&boxes).ok().filter(|rest| rest.components().next().is_some());
         let of_runtime = point.strip_prefix(&places.runtime_dir).ok().filter(|rest| rest.components().next().is_some());
         let Some(below) = of_box.or(of_runtime) else { continue };
@@ -117,8 +124,9 @@ fn mount_point(line: &str) -> Option<PathBuf> {
     Some(text.into())
 }
 
-/// Directories of boxes that nobody owns, and directories in the runtime directory that are not the leases'.
+/// Directories of boxes that nobody owns, and directories in the runtime directory that are not ours.
 pub(crate) fn temporary(host: &Host, places: &Places, live: &BTreeSet<BoxId>, look: &mut Look) {
+    let [prepared, _] = prepared_mounts(places);
     for (directory, is_box_directory) in [(host.boxes_path(), true), (places.runtime_dir.clone(), false)] {
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
@@ -130,7 +138,8 @@ pub(crate) fn temporary(host: &Host, places: &Places, live: &BTreeSet<BoxId>, lo
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
             let name = entry.file_name();
             let id = name.to_str().and_then(|name| name.parse::<BoxId>().ok());
-            let is_owned = if is_box_directory { id.is_some_and(|id| live.contains(&id)) } else { name == "uids" };
+            let is_ours = || name == "uids" || entry.path() == prepared;
+            let is_owned = if is_box_directory { id.is_some_and(|id| live.contains(&id)) } else { is_ours() };
             if !is_owned {
                 look.found("temp_dir", entry.path().display().to_string());
             }

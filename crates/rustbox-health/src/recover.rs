@@ -4,7 +4,7 @@
 //! held is left alone. It may be killed at any point and started again, since a record goes away only after
 //! everything that it stands for.
 //!
-//! Rustbox mounts nothing on the host. What is mounted below the directory of a dead box was put there by somebody else, keeps
+//! Rustbox mounts nothing for a box on the host. What is mounted below the directory of a dead box was put there by somebody else, keeps
 //! the directory from being removed, and is unmounted first, deepest first and never lazily: a lazy unmount hides what
 //! holds it.
 

@@ -18,6 +18,7 @@ use crate::root_plan::RootPlan;
 use crate::seccomp;
 use crate::status_file::{STATUS_BYTES, StatusFile};
 use crate::sys::ExecVector;
+use crate::system::System;
 
 /// What the supervisor adds to a plan.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Resources<'a> {
     pub stdio: [Option<BorrowedFd<'a>>; 3],
     /// `tasks` of every cgroup v1 directory of the box, open for writing.
     pub attach: Vec<BorrowedFd<'a>>,
+    /// What the host's system was when somebody looked; none to look now.
+    pub system: Option<&'a System>,
 }
 
 /// One resource limit.
@@ -108,7 +111,11 @@ impl Blueprint {
     /// A root, a bind or a command that cannot be prepared: [`Error`] says which.
     pub fn new(plan: &RunPlan, resources: &Resources<'_>) -> Result<Self, Error> {
         let idmaps = IdMaps::new(&plan.binds, resources.uid)?;
-        let root = plan.namespaces.mount.then(|| RootPlan::new(plan, resources.uid, &idmaps.fds())).transpose()?;
+        let root = plan
+            .namespaces
+            .mount
+            .then(|| RootPlan::new(plan, resources.uid, resources.system, &idmaps.fds()))
+            .transpose()?;
         let own = rustix::process::getpid();
         let mut owned = Vec::new();
         let own_status = own_status()?;

@@ -28,6 +28,7 @@ pub mod seccomp;
 mod spawn;
 mod status_file;
 mod sys;
+mod system;
 
 pub use blueprint::{Blueprint, Resources};
 pub use empty::EmptyMounts;
@@ -41,6 +42,7 @@ pub use notify::{DeniedCall, take_denied_call};
 pub use proc_mask::{MASKS as PROC_MASKS, ProcMask};
 pub use process::{Process, Reaped, ignore_file_size_signal, spawn_helper};
 pub use spawn::{Init, Received, spawn};
+pub use system::System;
 
 /// The example of the README, run as a test.
 #[cfg(doctest)]

@@ -15,6 +15,7 @@ use rustbox_core::{Bind, BindAccess, RootSource, RunPlan, TmpfsMount};
 
 use crate::error::Error;
 use crate::mount_check::{Expected, expected};
+use crate::system::{Shown, System};
 
 /// What a bind shows.
 #[derive(Debug)]
@@ -98,21 +99,6 @@ pub(crate) struct RootPlan {
 /// The item of a mount that none of the operations makes; the one before is the root.
 pub(crate) const UNORDERED: u32 = u32::MAX;
 
-/// Host directories that programs are made of. On most systems all but the first are symlinks.
-const SYSTEM_DIRECTORIES: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-/// Files and directories of the host's `/etc` that compilers and runtimes need, and that hold
-/// nothing private: where links of alternatives lead, the library cache, certificates, time zone.
-const ETC_NAMES: [(&str, Kind); 7] = [
-    ("alternatives", Kind::Directory),
-    ("ca-certificates", Kind::Directory),
-    ("ld.so.cache", Kind::File),
-    ("localtime", Kind::File),
-    ("pki", Kind::Directory),
-    ("ssl", Kind::Directory),
-    ("crypto-policies", Kind::Directory),
-];
-/// Debian keeps the configuration of each Java here, and the runtime does not start without it.
-const ETC_JAVA_PREFIX: &str = "java-";
 /// Names of a `--rootfs` that the box brings along itself.
 const OWN_NAMES: [&str; 5] = ["proc", "sys", "dev", "tmp", "box"];
 /// Directories in memory of which every name on the way is in `OWN_NAMES`, or made in our own `/dev`.
@@ -136,11 +122,19 @@ impl RootPlan {
     /// # Errors
     /// A `--rootfs` that cannot be read, or in which `/proc`, `/sys`, `/dev` or `/dev/null` is not
     /// what it must be; a path with a NUL byte.
-    pub(crate) fn new(plan: &RunPlan, uid: u32, idmaps: &[Option<BorrowedFd<'_>>]) -> Result<Self, Error> {
+    pub(crate) fn new(
+        plan: &RunPlan,
+        uid: u32,
+        system: Option<&System>,
+        idmaps: &[Option<BorrowedFd<'_>>],
+    ) -> Result<Self, Error> {
         let (ops, subjects) = (Vec::with_capacity(48), Vec::with_capacity(48));
         let mut root = Self { ops, subjects, mounts: Vec::new() };
         match &plan.root {
-            RootSource::Host => root.host()?,
+            RootSource::Host => match system {
+                Some(system) => root.host(system)?,
+                None => root.host(&System::look()?)?,
+            },
             RootSource::Directory(dir) => root.directory(dir)?,
         }
         root.push("/dev", Op::Dev);
@@ -172,49 +166,19 @@ impl RootPlan {
         Ok(())
     }
 
-    fn host(&mut self) -> Result<(), Error> {
-        for name in SYSTEM_DIRECTORIES {
-            let path = Path::new("/").join(name);
-            match fs::read_link(&path) {
-                Ok(target) => self.push(name, Op::Symlink { target: c(target)?, path: c(name)? }),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                // EINVAL: it is no symlink.
-                Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => {
-                    return Err(Error::Look { path, source: error });
-                }
-                Err(_) => self.system(&path, Kind::Directory, Missing::Fail)?,
-            }
+    fn host(&mut self, system: &System) -> Result<(), Error> {
+        for (name, target) in &system.links {
+            self.push(*name, Op::Symlink { target: target.clone(), path: c(name)? });
         }
         self.push("/etc", Op::Directory { path: c("etc")? });
-        self.etc()?;
+        for Shown { path, kind, missing } in &system.shown {
+            self.system(path, *kind, *missing)?;
+        }
         self.push("the system", Op::SealSystem);
         for name in ["var", "run"] {
             self.push(name, Op::Directory { path: c(name)? });
         }
         self.push("/var/tmp", Op::Symlink { target: c("../tmp")?, path: c("var/tmp")? });
-        Ok(())
-    }
-
-    /// What the box sees of the host's `/etc`: one listing tells what is there.
-    fn etc(&mut self) -> Result<(), Error> {
-        let failed = |source| Error::Look { path: "/etc".into(), source };
-        for entry in fs::read_dir("/etc").map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            let known = ETC_NAMES.iter().find(|(known, _)| name.as_bytes() == known.as_bytes());
-            let usual = match known {
-                Some((_, kind)) => *kind,
-                None if name.as_bytes().starts_with(ETC_JAVA_PREFIX.as_bytes()) => Kind::Directory,
-                None => continue,
-            };
-            // A symlink is followed, so what it is says nothing.
-            let kind = match entry.file_type() {
-                Ok(found) if found.is_dir() => Kind::Directory,
-                Ok(found) if found.is_file() => Kind::File,
-                _ => usual,
-            };
-            self.system(&entry.path(), kind, Missing::Skip)?;
-        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use rustbox_cgroup::Hierarchies;
 use rustbox_core::CgroupBackend;
-use rustbox_ns::EmptyMounts;
+use rustbox_ns::{EmptyMounts, System};
 use rustix::fs::{CWD, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
@@ -40,6 +40,7 @@ pub struct Host {
     uids: OwnedFd,
     hierarchies: Hierarchies,
     empty: OnceLock<EmptyMounts>,
+    system: OnceLock<System>,
     boot_id: String,
     kernel: String,
     pid: u32,
@@ -61,6 +62,7 @@ impl Host {
             uids: child_directory(runtime.as_fd(), &places.runtime_dir, "uids", owner)?,
             places: places.clone(),
             empty: prepared::find(runtime.as_fd()).map_or_else(OnceLock::new, OnceLock::from),
+            system: OnceLock::new(),
             hierarchies,
             boot_id: read_kernel("/proc/sys/kernel/random/boot_id")?,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -110,6 +112,22 @@ impl Host {
             let _ = self.empty.set(EmptyMounts::make()?);
         }
         Ok(())
+    }
+
+    /// Looks at what boxes show of the host's system, once for all boxes that follow.
+    ///
+    /// # Errors
+    /// As [`System::look`].
+    pub fn keep_system(&self) -> Result<(), Error> {
+        if self.system.get().is_none() {
+            let _ = self.system.set(System::look()?);
+        }
+        Ok(())
+    }
+
+    /// What was seen then; none where each box looks for itself.
+    pub(crate) fn system(&self) -> Option<&System> {
+        self.system.get()
     }
 
     /// What boxes begin from; none where they begin from a copy of this process's mounts.

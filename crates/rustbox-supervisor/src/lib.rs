@@ -41,7 +41,7 @@ pub use error::Error;
 pub use host::{Host, Places};
 pub use lease::{FIRST_UID, UIDS};
 pub use pool::{Begun, Pool, PoolCounts, SLOTS_MAX};
-pub use prepared::{Prepared, is_prepared, prepare, unprepare};
+pub use prepared::{Prepared, is_prepared, prepare, prepared_mounts, unprepare};
 pub use progress::{Event, Progress, RunIo};
 pub use run::run;
 pub use streams::Files;

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use rustbox_core::{RunPlan, RunReport};
+use rustbox_core::{RootSource, RunPlan, RunReport};
 
 use crate::clock::Clock;
 use crate::controls;
@@ -133,6 +133,9 @@ impl Pool {
     /// A control is missing that the template's mode needs, or a box could not be prepared: then none is left.
     pub fn start(host: Arc<Host>, template: RunPlan, slots: usize, interrupt: Option<OwnedFd>) -> Result<Self, Error> {
         controls::require(&host, &template)?;
+        if template.namespaces.mount && template.root == RootSource::Host {
+            host.keep_system()?;
+        }
         if template.namespaces.mount
             && let Err(error) = host.keep_empty_mounts()
         {

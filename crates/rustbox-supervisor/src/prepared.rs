@@ -27,6 +27,14 @@ pub(crate) fn find(runtime: BorrowedFd<'_>) -> Option<EmptyMounts> {
     EmptyMounts::of(file.into())
 }
 
+/// Where [`prepare`] mounts: below the runtime directory, a tmpfs, and the namespace in it.
+#[must_use]
+pub fn prepared_mounts(places: &Places) -> [PathBuf; 2] {
+    let directory = places.runtime_dir.join(DIRECTORY);
+    let mounts = directory.join(MOUNTS);
+    [directory, mounts]
+}
+
 /// Whether the boxes of this host begin from an empty mount namespace.
 #[must_use]
 pub fn is_prepared(places: &Places) -> bool {

@@ -116,7 +116,8 @@ impl Sandbox {
         let cgroup = self.cgroup.insert(cgroup);
         claim.keeper.hand_over(TAG_CGROUPS, &cgroup.lock_fds()).map_err(|error| failed(Stage::Cgroup)(&error))?;
         context.tell(Event::CgroupsCreated);
-        let resources = Resources { uid: claim.lease.uid(), stdio, attach: attach_fds(cgroup) };
+        let (uid, system) = (claim.lease.uid(), context.host.system());
+        let resources = Resources { uid, stdio, attach: attach_fds(cgroup), system };
         let mut blueprint = draw(plan, &resources).map_err(|error| failed(Stage::Root)(&error))?;
         if plan.network == Network::None {
             match claim.keeper.take_network() {

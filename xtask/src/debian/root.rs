@@ -15,7 +15,13 @@ const PACKAGES: &str = "systemd,systemd-sysv,jq,procps,psmisc";
 const LEFT_OUT: [&str; 5] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/i18n/*", "/usr/share/zoneinfo/*"];
 /// The units that an operator enables.
-const ENABLED: [&str; 3] = ["rustbox.service", "audit-rustbox.timer", "metrics-rustbox.service"];
+const ENABLED: [&str; 5] = [
+    "rustbox.service",
+    "audit-rustbox.timer",
+    "metrics-rustbox.service",
+    "prepare-rustbox.service",
+    "var-lib-rustbox-boxes.mount",
+];
 /// What would wait for hardware that the guest does not have, or for a network.
 const MASKED: [&str; 6] = [
     "serial-getty@ttyS0.service",

@@ -190,6 +190,31 @@ fn a_mount_of_a_dead_box_is_unmounted_and_one_that_is_held_quarantines() {
     assert!(said.stderr.contains("baseline_equivalence_failed"), "{said:?}");
 }
 
+// What `rustbox prepare` mounts is no leftover; what somebody mounts over it, or beside it, is.
+#[test]
+fn what_is_prepared_is_no_leftover_and_what_is_mounted_over_it_is() {
+    let _host = crate::undisturbed();
+    let sandbox = Sandbox::new();
+    let said = script(
+        &sandbox,
+        "export RUSTBOX_RUNTIME_DIR=$PWD/r
+         $R prepare; $R run -- true; $R health --verify-clean; $R health --recover; $R health --check; $R run -- true
+         test \"$(stat -f -c %T r/prepared/mnt)\" = nsfs; echo kept
+         mkdir r/beside; for point in prepared/mnt prepared beside; do
+             mount --bind /etc r/$point 2>/dev/null || mount --bind /etc/hostname r/$point
+             code=0; $R health --verify-clean || code=$?; test $code = 1
+             umount r/$point
+         done; rmdir r/beside
+         $R health --verify-clean; $R prepare --undo; $R health --verify-clean",
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains("kept\n"), "{said:?}");
+    for point in ["prepared/mnt", "prepared", "beside"] {
+        let named = format!("rustbox: left: mount {}/r/{point}\n", sandbox.path().display());
+        assert!(said.stderr.contains(&named), "{point}: {said:?}");
+    }
+}
+
 // C01, C04, C06, C11, D14: a run whose directory cannot be removed. The third in a row takes the worker out.
 #[test]
 fn three_cleanups_in_a_row_that_fail_on_a_mount_quarantine() {
