@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustbox_core::RunReport;
 use rustbox_tests::{CgroupLayout, Lab, Random, build_planted, how_often, payload_dir, residue, rustbox, wait_clean};
@@ -217,25 +218,26 @@ fn state_that_does_pass_from_one_job_to_the_next_is_seen() {
     assert_eq!(matches, [&json!(true), &json!(false)], "{results:?}");
 }
 
-/// A batch that waits for its next job, with boxes that wait too.
-fn start_idle(lab: &Lab, program: &Path) -> (Child, Vec<String>) {
+/// A batch that has done some jobs and waits for its next one, with boxes that wait too.
+fn start_idle(lab: &Lab, program: &Path, bug: &str, jobs: usize) -> (Child, Vec<String>) {
     let mut command = Command::new(program);
     command.arg("--state-dir").arg(lab.state_dir()).args(["batch", "-", "--workers", "2"]);
     // Only the program with defects asks for one.
-    command.env("RUSTBOX_PLANTED", "no-death-guard");
+    command.env("RUSTBOX_PLANTED", bug);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("rustbox");
     let stdin = child.stdin.as_mut().expect("a pipe");
-    stdin.write_all(b"{\"code\": \"true\"}\n").and_then(|()| stdin.flush()).expect("a job");
-    let mut result = String::new();
-    BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut result).expect("a result");
-    assert!(result.contains("\"contained\""), "{result}");
+    stdin.write_all("{\"code\": \"true\"}\n".repeat(jobs).as_bytes()).and_then(|()| stdin.flush()).expect("jobs");
+    let results = BufReader::new(child.stdout.as_mut().expect("a pipe")).lines().take(jobs);
+    results
+        .map(|result| result.expect("a result"))
+        .for_each(|result| assert!(result.contains("\"contained\""), "{result}"));
     // Three of four waited all the time; the fourth may be on its way.
     let boxes = || {
         let entries = std::fs::read_dir(lab.state_dir().join("boxes")).expect("records").filter_map(Result::ok);
         entries.filter(|e| e.path().join("marks").is_file()).map(|e| e.file_name().to_string_lossy().into_owned())
     };
-    let waiting = rustbox_tests::wait_until(std::time::Duration::from_secs(10), || {
+    let waiting = rustbox_tests::wait_until(Duration::from_secs(10), || {
         let names: Vec<String> = boxes().collect();
         (names.len() >= 3).then_some(names)
     });
@@ -250,8 +252,9 @@ fn kill(child: &mut Child) {
 #[test]
 fn boxes_that_wait_die_with_their_owner() {
     let lab = Lab::open("pool-owner");
-    for _ in 0..how_often("RUSTBOX_POOL_KILLS", 10) {
-        let (mut child, waiting) = start_idle(&lab, rustbox());
+    for round in 0..how_often("RUSTBOX_POOL_KILLS", 10) {
+        // Boxes with a keeper of their own, and in turn such whose keeper had others before.
+        let (mut child, waiting) = start_idle(&lab, rustbox(), "", if round % 2 == 0 { 1 } else { 12 });
         for id in &waiting {
             assert!(!CgroupLayout::read().directories(&format!("rustbox-{id}")).is_empty(), "{id} has no cgroup");
         }
@@ -268,10 +271,87 @@ fn boxes_that_wait_die_with_their_owner() {
 fn boxes_that_wait_outlive_their_owner_where_nothing_guards_them() {
     let Some(planted) = build_planted() else { return };
     let lab = Lab::open("pool-planted");
-    let (mut child, waiting) = start_idle(&lab, &planted);
+    let (mut child, waiting) = start_idle(&lab, &planted, "no-death-guard", 1);
     kill(&mut child);
     let left: Vec<Vec<String>> = waiting.iter().map(|id| wait_clean(id, &lab.state_dir())).collect();
     let status = lab.rustbox().args(["cleanup"]).status().expect("rustbox cleanup");
     assert!(left.iter().any(|left| left.iter().any(|line| line.starts_with("process"))), "{left:#?}");
     assert!(status.success(), "the boxes of the control were not cleaned up: {status}");
+}
+
+/// Another one: the keeper of a box that follows another, and goes on with the names of that, removes nothing of it.
+#[test]
+fn what_waiting_boxes_leave_stays_where_a_keeper_keeps_its_names() {
+    let Some(planted) = build_planted() else { return };
+    let lab = Lab::open("pool-names");
+    let (mut child, waiting) = start_idle(&lab, &planted, "keeper-keeps-its-names", 12);
+    kill(&mut child);
+    let left: Vec<Vec<String>> = waiting.iter().map(|id| wait_clean(id, &lab.state_dir())).collect();
+    let status = lab.rustbox().args(["cleanup"]).status().expect("rustbox cleanup");
+    assert!(left.iter().any(|left| left.iter().any(|line| line.starts_with("directory"))), "{left:#?}");
+    assert!(!left.iter().flatten().any(|line| line.starts_with("process")), "{left:#?}");
+    assert!(status.success(), "the boxes of the control were not cleaned up: {status}");
+}
+
+/// Processes of a batch of this lab, by their command lines: keepers and inits have that of their supervisor.
+fn processes(lab: &Lab) -> Vec<String> {
+    let state = lab.state_dir().display().to_string();
+    let entries = std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok).map(|entry| entry.path());
+    let ours = |path: &std::path::PathBuf| {
+        let words = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).split('\0').any(|word| word == state)
+    };
+    entries.filter(ours).map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn a_pool_killed_in_the_middle_of_its_work_leaves_nothing() {
+    let lab = Lab::open("pool-busy");
+    let mut random = Random::from_environment();
+    let jobs = lab.path().join("jobs");
+    write_jobs(&jobs, &vec![json!({"code": "true"}); 2000]);
+    for _ in 0..how_often("RUSTBOX_POOL_KILLS", 10) {
+        let mut command = lab.rustbox();
+        command.arg("batch").arg(&jobs).args(["--workers", "2"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("rustbox");
+        std::thread::sleep(Duration::from_millis(20) + random.duration(Duration::from_millis(400)));
+        kill(&mut child);
+        let boxes = std::fs::read_dir(lab.state_dir().join("boxes")).into_iter().flatten().filter_map(Result::ok);
+        for id in boxes.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+            let left = wait_clean(&id, &lab.state_dir());
+            assert!(left.is_empty(), "{id}: {left:#?}");
+        }
+        let gone = rustbox_tests::wait_until(Duration::from_secs(5), || processes(&lab).is_empty().then_some(()));
+        assert!(gone.is_some(), "{:?}", processes(&lab));
+        assert_nothing_left(&lab, &[]);
+    }
+}
+
+/// Whoever kills keepers takes no box with them: the run in it ends well, and the next box has another keeper.
+#[test]
+fn keepers_that_are_killed_are_replaced() {
+    let lab = Lab::open("pool-keepers");
+    let (mut child, _) = start_idle(&lab, rustbox(), "", 4);
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let mut results = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut killed = 0;
+    for _ in 0..6 {
+        for path in processes(&lab) {
+            let is_keeper =
+                std::fs::read_to_string(format!("{path}/comm")).is_ok_and(|comm| comm == "rustbox-keeper\n");
+            let pid = path.trim_start_matches("/proc/").parse().ok().filter(|_| is_keeper);
+            if let Some(keeper) = pid.and_then(rustbox_tests::PidFd::open) {
+                keeper.signal(Signal::KILL);
+                killed += 1;
+            }
+        }
+        stdin.write_all(b"{\"code\": \"true\"}\n").expect("a job");
+        let result = results.next().expect("a result").expect("a line");
+        assert!(result.contains("\"contained\"") && result.contains("\"OK\""), "{result}");
+    }
+    drop(stdin);
+    assert!(child.wait().expect("reap").success());
+    assert!(killed >= 6, "{killed} keepers were there to be killed");
+    assert!(processes(&lab).is_empty());
+    assert_nothing_left(&lab, &[]);
 }

@@ -19,6 +19,8 @@ pub enum Bug {
     AuditByName,
     /// A box is called empty without being looked at.
     ReportWithoutReading,
+    /// A keeper that is told of its next box goes on with the names of the last.
+    KeeperKeepsItsNames,
 }
 
 #[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
@@ -39,6 +41,7 @@ pub fn is(bug: Bug) -> bool {
         Bug::KillByPid => "kill-by-pid",
         Bug::AuditByName => "audit-by-name",
         Bug::ReportWithoutReading => "report-without-reading",
+        Bug::KeeperKeepsItsNames => "keeper-keeps-its-names",
     };
     chosen == name
 }

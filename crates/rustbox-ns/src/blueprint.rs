@@ -170,7 +170,7 @@ impl Blueprint {
     /// shows more of them than an init can keep open.
     #[must_use]
     pub fn with_mounts(self, empty: &EmptyMounts) -> Self {
-        if !self.root.as_ref().is_some_and(|root| root.shown() <= SHOWN_MAX) {
+        if self.root.as_ref().is_none_or(|root| root.shown() > SHOWN_MAX) {
             return self;
         }
         let namespaces = self.namespaces & !u64::from(libc::CLONE_NEWNS.unsigned_abs());

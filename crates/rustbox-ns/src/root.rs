@@ -83,7 +83,8 @@ pub(crate) fn leave_host(plan: &RootPlan, empty: BorrowedFd<'_>) -> Result<Shown
                 result => result.map(Some),
             },
             Op::Bind { source, .. } => open_source(source).map(Some),
-            _ => Ok(None),
+            Op::Directory { .. } | Op::Symlink { .. } | Op::Text { .. } | Op::SealSystem => Ok(None),
+            Op::OwnTmpfs { .. } | Op::Tmpfs { .. } | Op::Dev | Op::Proc => Ok(None),
         };
         *place = opened.map_err(|errno| Failure { stage: Stage::Mount, errno, item })?;
     }

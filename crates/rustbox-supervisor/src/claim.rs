@@ -61,7 +61,7 @@ impl Claim {
             let owner = lock::peek(context.host, &context.id).map(|record| record.pid);
             return Err(Error::Busy { id: context.id.clone(), owner });
         }
-        let keeper = Keeper::spawn(context.host, &context.id, context.plan)?;
+        let keeper = Keeper::of_box(context.host, &context.id, context.plan)?;
         context.tell(Event::KeeperStarted);
         match Self::with(context, &keeper) {
             Ok((lease, lock, record)) => {

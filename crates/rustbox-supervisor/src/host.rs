@@ -13,6 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::keepers::Keepers;
 use crate::prepared;
 
 /// Where rustbox keeps what must outlive a process.
@@ -41,6 +42,7 @@ pub struct Host {
     hierarchies: Hierarchies,
     empty: OnceLock<EmptyMounts>,
     system: OnceLock<System>,
+    keepers: OnceLock<Keepers>,
     boot_id: String,
     kernel: String,
     pid: u32,
@@ -63,6 +65,7 @@ impl Host {
             places: places.clone(),
             empty: prepared::find(runtime.as_fd()).map_or_else(OnceLock::new, OnceLock::from),
             system: OnceLock::new(),
+            keepers: OnceLock::new(),
             hierarchies,
             boot_id: read_kernel("/proc/sys/kernel/random/boot_id")?,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -128,6 +131,16 @@ impl Host {
     /// What was seen then; none where each box looks for itself.
     pub(crate) fn system(&self) -> Option<&System> {
         self.system.get()
+    }
+
+    /// Has keepers of boxes that are over wait for the next one.
+    pub(crate) fn keep_keepers(&self) {
+        self.keepers.get_or_init(Keepers::default);
+    }
+
+    /// Those that wait; none where each ends with its box.
+    pub(crate) fn keepers(&self) -> Option<&Keepers> {
+        self.keepers.get()
     }
 
     /// What boxes begin from; none where they begin from a copy of this process's mounts.

@@ -6,24 +6,25 @@
 //! back, and ends. The supervisor hands it the locks of the box as it takes them, so that a box never looks dead while
 //! somebody still cleans it.
 //!
-//! A supervisor that ends in good order kills its keeper, which has nothing left to do.
+//! A supervisor that ends in good order kills its keeper, which has nothing left to do. A pool's keeper, whose box is gone,
+//! is told the name of the next one instead: that ends what it held of the last.
 
-use std::ffi::CString;
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use rustbox_cgroup::BoxCgroup;
 use rustbox_core::{BoxId, CgroupBackend, Network, RunPlan};
 use rustbox_ns::{Process, receive_fds, send_fds, spawn_helper};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use rustix::time::Timespec;
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::keeper_child::{self, Plan};
+use crate::keeper_child::{self, Ends, ID_MAX, Plan};
+use crate::keeper_path::KeeperPath;
 use crate::lock;
 use crate::teardown::KILL_LIMIT;
 
@@ -31,6 +32,8 @@ use crate::teardown::KILL_LIMIT;
 pub(crate) const TAG_LEASE: u8 = b'U';
 pub(crate) const TAG_LOCK: u8 = b'L';
 pub(crate) const TAG_CGROUPS: u8 = b'C';
+/// What follows is of another box, whose name is sent next.
+pub(crate) const TAG_NEXT: u8 = b'X';
 /// What the keeper sends: that it runs, then a network namespace, or nothing where it could not make one.
 pub(crate) const TAG_RUNS: u8 = b'R';
 pub(crate) const TAG_NETWORK: u8 = b'N';
@@ -44,21 +47,68 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(crate) struct Keeper {
     process: Process,
     socket: OwnedFd,
+    plan: Plan,
+    /// Where a keeper hears of its next box; none for one that has one box.
+    names: Option<OwnedFd>,
+    /// Whether it has done all that it was asked for: else what comes too late would be taken for its next box's.
+    is_prompt: Cell<bool>,
 }
 
 impl Keeper {
-    /// Starts the keeper of a box that does not exist yet.
-    pub(crate) fn spawn(host: &Host, id: &BoxId, run: &RunPlan) -> Result<Self, Error> {
+    /// The keeper of a box that does not exist yet: one that waits, or a new one.
+    pub(crate) fn of_box(host: &Host, id: &BoxId, run: &RunPlan) -> Result<Self, Error> {
         let plan = plan(host, id, run);
+        while let Some(mut keeper) = host.keepers().and_then(|keepers| keepers.take(&plan)) {
+            if keeper.begin(&plan) {
+                return Ok(keeper);
+            }
+            // Somebody has killed it.
+            keeper.dismiss()?;
+        }
+        Self::spawn(host, plan)
+    }
+
+    /// Whether another box's paths are its own, but for the name.
+    pub(crate) fn fits(&self, plan: &Plan) -> bool {
+        let mut renamed = self.plan.clone();
+        renamed.rename(&plan.id) && renamed == *plan
+    }
+
+    /// Tells a keeper that waits the name of its next box.
+    fn begin(&mut self, plan: &Plan) -> bool {
+        self.is_prompt.set(!plan.network);
+        self.plan.rename(&plan.id)
+            && send_fds(self.socket.as_fd(), TAG_NEXT, &[]).is_ok()
+            && self.names.as_ref().is_some_and(|names| send(names, &plan.id, SendFlags::NOSIGNAL) == Ok(plan.id.len()))
+    }
+
+    /// Gives the keeper of a box of which nothing is left to the next one, if there will be one, or ends it.
+    pub(crate) fn release(self, host: &Host) -> Result<(), Error> {
+        let keepers = host.keepers().filter(|_| self.names.is_some() && self.is_prompt.get());
+        let left = match keepers {
+            Some(keepers) => keepers.keep(self),
+            None => Some(self),
+        };
+        left.map_or(Ok(()), Self::dismiss)
+    }
+
+    fn spawn(host: &Host, mut plan: Plan) -> Result<Self, Error> {
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = pair.map_err(Error::call("socketpair for the keeper"))?;
         // Next to the socket, if nothing is in between: then the keeper has one gap less to close.
         let supervisor =
             pidfd_open(getpid(), PidfdFlags::empty()).map_err(Error::call("pidfd_open of this process"))?;
-        let process = spawn_helper(c"rustbox-keeper", &[supervisor.as_fd(), theirs.as_fd()], || {
-            keeper_child::run(&plan, supervisor.as_fd(), theirs.as_fd())
-        })?;
-        let keeper = Self { process, socket: ours };
+        let can_have_more = host.keepers().is_some() && plan.id.len() <= ID_MAX;
+        let names = can_have_more
+            .then(|| socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None))
+            .transpose();
+        let (hear, names) = names.map_err(Error::call("socketpair for the keeper's next box"))?.unzip();
+        let ends =
+            Ends { supervisor: supervisor.as_fd(), socket: theirs.as_fd(), names: hear.as_ref().map(AsFd::as_fd) };
+        let keep: Vec<BorrowedFd<'_>> = [ends.supervisor, ends.socket].into_iter().chain(ends.names).collect();
+        let process = spawn_helper(c"rustbox-keeper", &keep, || keeper_child::run(&mut plan, ends))?;
+        let is_prompt = Cell::new(!plan.network);
+        let keeper = Self { process, socket: ours, plan, names, is_prompt };
         keeper.wait_until_it_runs();
         Ok(keeper)
     }
@@ -96,6 +146,7 @@ impl Keeper {
             let (tag, fd) = self.record().or_else(|| self.wait_for_record())?;
             // Else it says, too late, that it runs.
             if tag == TAG_NETWORK {
+                self.is_prompt.set(true);
                 return fd;
             }
         }
@@ -114,13 +165,13 @@ impl Keeper {
 }
 
 fn plan(host: &Host, id: &BoxId, run: &RunPlan) -> Plan {
-    // Our own paths have no NUL bytes: they were opened already, or are made of a checked id.
-    let c = |path: std::path::PathBuf| CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    let c = KeeperPath::from;
     let cgroups = BoxCgroup::plan_paths(host.hierarchies(), id, &run.limits);
     let directory = host.boxes_path().join(id.as_str());
     let names = [lock::MARKS, lock::NEW_MARKS, lock::KILL_REQUEST];
     let primary = cgroups.first().cloned().unwrap_or_default();
     Plan {
+        id: id.as_str().as_bytes().to_vec(),
         network: run.network == Network::None,
         v2: host.hierarchies().backend() != CgroupBackend::V1,
         kill: c(primary.join("cgroup.kill")),

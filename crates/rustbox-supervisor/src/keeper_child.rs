@@ -1,9 +1,10 @@
 //! Runs in the keeper, a copy of the supervisor without an exec: no allocation, no lock, no
 //! `tracing`, no panic.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustbox_core::planted::{Bug, is};
 use rustbox_ns::{make_network_namespace, receive_fds, send_fds};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, openat, statat, unlinkat};
@@ -11,33 +12,52 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::keeper::{TAG_CGROUPS, TAG_LEASE, TAG_LOCK, TAG_NETWORK, TAG_RUNS};
+use crate::keeper::{TAG_CGROUPS, TAG_LEASE, TAG_LOCK, TAG_NETWORK, TAG_NEXT, TAG_RUNS};
+use crate::keeper_path::KeeperPath;
 
 /// What there may be to clean, by absolute paths of ours that no payload can have made.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
+    /// The name of the box, which is in every path.
+    pub(crate) id: Vec<u8>,
     /// Whether the box gets a network namespace of its own.
     pub(crate) network: bool,
     /// Whether the first cgroup is a v2 one.
     pub(crate) v2: bool,
     /// `cgroup.kill` of the first cgroup.
-    pub(crate) kill: CString,
+    pub(crate) kill: KeeperPath,
     /// `cgroup.events` of the first cgroup.
-    pub(crate) events: CString,
+    pub(crate) events: KeeperPath,
     /// `cgroup.procs` of every cgroup.
-    pub(crate) procs: Vec<CString>,
+    pub(crate) procs: Vec<KeeperPath>,
     /// The cgroups, in the order of creation.
-    pub(crate) cgroups: Vec<CString>,
+    pub(crate) cgroups: Vec<KeeperPath>,
     /// The name under which the supervisor writes the lock before it renames it.
-    pub(crate) new_lock: CString,
+    pub(crate) new_lock: KeeperPath,
     /// The lock.
-    pub(crate) lock: CString,
+    pub(crate) lock: KeeperPath,
     /// The mark of a record that somebody must look at first.
-    pub(crate) kept: CString,
+    pub(crate) kept: KeeperPath,
     /// Other files in the box's directory.
-    pub(crate) files: Vec<CString>,
+    pub(crate) files: Vec<KeeperPath>,
     /// The box's directory.
-    pub(crate) directory: CString,
+    pub(crate) directory: KeeperPath,
+}
+
+impl Plan {
+    /// The same for another box whose name is as long; false when it is not, and nothing is changed. Does not allocate.
+    pub(crate) fn rename(&mut self, id: &[u8]) -> bool {
+        if id.len() != self.id.len() {
+            return false;
+        }
+        let Self { id: old, network: _, v2: _, kill, events, procs, cgroups, new_lock, lock, kept, files, directory } =
+            self;
+        let single = [kill, events, new_lock, lock, kept, directory];
+        let all = single.into_iter().chain(procs).chain(cgroups).chain(files);
+        all.for_each(|path| path.rename(old, id));
+        self.id.copy_from_slice(id);
+        true
+    }
 }
 
 /// Locks held at most: the cgroups, the lease, the record.
@@ -50,17 +70,35 @@ const INIT_GRACE_NS: u64 = 100_000_000;
 /// Time between two looks where the kernel has no event.
 const LOOK_AGAIN_NS: i64 = 2_000_000;
 
-pub(crate) fn run(plan: &Plan, supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> i32 {
-    let _ = send_fds(socket, TAG_RUNS, &[]);
-    if plan.network {
-        make_network(supervisor, socket);
+/// Longest name of a box, in bytes.
+pub(crate) const ID_MAX: usize = 64;
+
+/// What the keeper has of its supervisor.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    /// Its pidfd.
+    pub(crate) supervisor: BorrowedFd<'a>,
+    /// The socket for locks.
+    pub(crate) socket: BorrowedFd<'a>,
+    /// Names of boxes that follow, each behind a [`TAG_NEXT`] in the socket; none where one box is all.
+    pub(crate) names: Option<BorrowedFd<'a>>,
+}
+
+pub(crate) fn run(plan: &mut Plan, ends: Ends<'_>) -> i32 {
+    let _ = send_fds(ends.socket, TAG_RUNS, &[]);
+    loop {
+        if plan.network {
+            make_network(ends.supervisor, ends.socket);
+        }
+        if !another_box(plan, ends) {
+            break;
+        }
     }
-    wait_for_the_end(supervisor);
-    if rustbox_core::planted::is(rustbox_core::planted::Bug::NoDeathGuard) {
+    if is(Bug::NoDeathGuard) {
         return 0;
     }
     let mut locks = [const { None }; LOCKS];
-    let held = take_locks(socket, &mut locks);
+    let held = take_locks(plan, ends, &mut locks);
     // Cgroups are made after the lock has its name. Without it, what has these names is another's.
     let had_the_name = held.lock.as_ref().is_some_and(|lock| is_named(lock, &plan.lock));
     if !held.cgroups && had_the_name && !lock_by_name(plan, &mut locks) {
@@ -72,7 +110,7 @@ pub(crate) fn run(plan: &Plan, supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_
     }
     // The first one carries the lock, so it goes last.
     let removed = plan.cgroups.iter().rev().all(|path| !is_ours(path, &locks) || remove(path, deadline));
-    let kept = had_the_name && statat(CWD, plan.kept.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let kept = had_the_name && statat(CWD, &*plan.kept, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     if !removed || kept {
         return 1;
     }
@@ -86,15 +124,15 @@ pub(crate) fn run(plan: &Plan, supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_
 /// Removes the box's directory, if the lock in it is the one that our supervisor held: another
 /// supervisor may have been faster with the same id.
 fn remove_directory(plan: &Plan, lock: Option<&OwnedFd>) {
-    let _ = unlinkat(CWD, plan.new_lock.as_c_str(), AtFlags::empty());
+    let _ = unlinkat(CWD, &*plan.new_lock, AtFlags::empty());
     if lock.is_some_and(|lock| is_named(lock, &plan.lock)) {
         for file in &plan.files {
-            let _ = unlinkat(CWD, file.as_c_str(), AtFlags::empty());
+            let _ = unlinkat(CWD, &**file, AtFlags::empty());
         }
-        let _ = unlinkat(CWD, plan.lock.as_c_str(), AtFlags::empty());
+        let _ = unlinkat(CWD, &*plan.lock, AtFlags::empty());
     }
     // Fails while somebody else has a file in it.
-    let _ = unlinkat(CWD, plan.directory.as_c_str(), AtFlags::REMOVEDIR);
+    let _ = unlinkat(CWD, &*plan.directory, AtFlags::REMOVEDIR);
 }
 
 /// Whether a path still names the file behind a descriptor: it may have been removed and made anew.
@@ -131,28 +169,64 @@ fn make_network(supervisor: BorrowedFd<'_>, socket: BorrowedFd<'_>) {
     };
 }
 
-fn wait_for_the_end(supervisor: BorrowedFd<'_>) {
+/// Waits until the supervisor is dead, or names another box: then what was held of the last one is let go, and the names
+/// are those of the next.
+fn another_box(plan: &mut Plan, ends: Ends<'_>) -> bool {
+    let mut names = ends.names;
     loop {
-        let mut fds = [PollFd::from_borrowed_fd(supervisor, PollFlags::IN)];
-        if poll(&mut fds, None).is_ok() && !fds[0].revents().is_empty() {
-            return;
+        let told = names.unwrap_or(ends.supervisor);
+        let mut fds = [ends.supervisor, told].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        if poll(&mut fds, None).is_err() {
+            continue;
         }
+        if !fds[0].revents().is_empty() {
+            return false;
+        }
+        if fds[1].revents().is_empty() {
+            continue;
+        }
+        if take_name(plan, told) {
+            // It was sent before its name was.
+            while let Ok(Some((tag, _))) = receive_fds(ends.socket) {
+                if tag == TAG_NEXT {
+                    return true;
+                }
+            }
+        }
+        // Nobody names boxes any more.
+        names = None;
     }
 }
 
-/// Takes what the supervisor sent.
-fn take_locks(socket: BorrowedFd<'_>, locks: &mut [Option<OwnedFd>; LOCKS]) -> Held {
+/// Reads the name of the next box, and takes it.
+fn take_name(plan: &mut Plan, names: BorrowedFd<'_>) -> bool {
+    let mut id = [0; ID_MAX];
+    let Some(room) = id.get_mut(..plan.id.len()) else { return false };
+    matches!(rustix::io::retry_on_intr(|| rustix::io::read(names, &mut *room)), Ok(length) if length == room.len())
+        && (is(Bug::KeeperKeepsItsNames) || plan.rename(room))
+}
+
+/// Takes what the supervisor sent. Of two boxes the locks of the first are none of the second's.
+fn take_locks(plan: &mut Plan, ends: Ends<'_>, locks: &mut [Option<OwnedFd>; LOCKS]) -> Held {
     let mut held = Held { lease: None, lock: None, cgroups: false };
-    let mut slots = locks.iter_mut();
-    while let Ok(Some((tag, fds))) = receive_fds(socket) {
+    let mut used = 0;
+    while let Ok(Some((tag, fds))) = receive_fds(ends.socket) {
+        if tag == TAG_NEXT {
+            held = Held { lease: None, lock: None, cgroups: false };
+            locks.fill_with(|| None);
+            used = 0;
+            // A name that was not sent any more is that of a box of which nothing was sent either.
+            let _ = ends.names.is_some_and(|names| is_readable(names) && take_name(plan, names));
+        }
         held.cgroups |= tag == TAG_CGROUPS;
         for fd in fds.into_iter().flatten() {
             match tag {
                 TAG_LEASE => held.lease = Some(fd),
                 TAG_LOCK => held.lock = Some(fd),
                 _ => {
-                    if let Some(slot) = slots.next() {
+                    if let Some(slot) = locks.get_mut(used) {
                         *slot = Some(fd);
+                        used += 1;
                     }
                 }
             }
@@ -161,12 +235,18 @@ fn take_locks(socket: BorrowedFd<'_>, locks: &mut [Option<OwnedFd>; LOCKS]) -> H
     held
 }
 
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)) == Ok(1) && fds[0].revents().contains(PollFlags::IN)
+}
+
 /// The supervisor died before it had handed its cgroups over. If there are any of that name, they are
 /// its own or another supervisor's; the lock tells.
 fn lock_by_name(plan: &Plan, locks: &mut [Option<OwnedFd>; LOCKS]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for (path, slot) in plan.cgroups.iter().zip(locks.iter_mut().rev()) {
-        let Ok(fd) = openat(CWD, path.as_c_str(), flags, Mode::empty()) else { continue };
+        let Ok(fd) = openat(CWD, &**path, flags, Mode::empty()) else { continue };
         if flock(&fd, FlockOperation::NonBlockingLockExclusive).is_err() {
             return false;
         }

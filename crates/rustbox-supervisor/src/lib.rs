@@ -16,6 +16,8 @@ mod error;
 mod host;
 mod keeper;
 mod keeper_child;
+mod keeper_path;
+mod keepers;
 mod lease;
 mod leftover;
 mod lock;

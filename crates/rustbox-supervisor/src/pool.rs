@@ -142,6 +142,7 @@ impl Pool {
             tracing::debug!(%error, "boxes begin from a copy of this process's mounts");
         }
         let slots = slots.clamp(1, SLOTS_MAX);
+        host.keep_keepers();
         // Room for every seat: whoever announces one never waits.
         let (announce, free) = bounded(slots);
         let zero = || AtomicU64::new(0);
@@ -241,6 +242,9 @@ impl Pool {
             if thread.join().is_err() {
                 tracing::error!("a thread of the pool ended by a panic");
             }
+        }
+        if let Some(keepers) = self.shared.host.keepers() {
+            keepers.dismiss();
         }
     }
 }

@@ -231,6 +231,7 @@ fn end_of_init(
 /// Gives the names back, if nothing is left that they stand for.
 fn release(context: &Context<'_>, claim: Claim, autopsy: &mut Autopsy, verdict: ContainmentVerdict) {
     let host = context.host;
+    let before = autopsy.failures.len();
     if verdict == ContainmentVerdict::Contained {
         if let Err(error) = claim.lock.remove(host) {
             let path = host.boxes_path().join(context.id.as_str());
@@ -250,7 +251,9 @@ fn release(context: &Context<'_>, claim: Claim, autopsy: &mut Autopsy, verdict: 
             autopsy.failures.push(chain("the record could not be marked", &error));
         }
     }
-    if let Err(error) = claim.keeper.dismiss() {
+    let is_over = autopsy.failures.len() == before;
+    let keeper = claim.keeper;
+    if let Err(error) = if is_over { keeper.release(host) } else { keeper.dismiss() } {
         autopsy.failures.push(chain("the keeper could not be dismissed", &error));
     }
 }
