@@ -314,7 +314,7 @@ fn a_pool_killed_in_the_middle_of_its_work_leaves_nothing() {
         let mut command = lab.rustbox();
         command.arg("batch").arg(&jobs).args(["--workers", "2"]).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("rustbox");
-        std::thread::sleep(Duration::from_millis(20) + random.duration(Duration::from_millis(400)));
+        std::thread::park_timeout(Duration::from_millis(20) + random.duration(Duration::from_millis(400)));
         kill(&mut child);
         let boxes = std::fs::read_dir(lab.state_dir().join("boxes")).into_iter().flatten().filter_map(Result::ok);
         for id in boxes.map(|entry| entry.file_name().to_string_lossy().into_owned()) {

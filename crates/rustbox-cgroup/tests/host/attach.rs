@@ -16,7 +16,7 @@ const ROUNDS: usize = 9;
 
 /// Starts a shell that writes a 0 to each file, as an init does, and ends. Its start is in the time.
 fn attach_to(files: &[PathBuf]) -> Duration {
-    std::thread::sleep(PAUSE);
+    std::thread::park_timeout(PAUSE);
     let mut script = String::new();
     for file in files {
         writeln!(script, "echo 0 >{} || exit 1", file.display()).unwrap();
