@@ -63,7 +63,9 @@ impl Keeper {
                 return Ok(keeper);
             }
             // Somebody has killed it.
-            keeper.dismiss()?;
+            if let Err(error) = keeper.dismiss() {
+                tracing::warn!(%error, "a keeper that waited");
+            }
         }
         Self::spawn(host, plan)
     }
