@@ -279,7 +279,16 @@ fn of_mounts(call: &Recorded) -> bool {
 #[test]
 fn an_init_whose_call_fails_on_a_prepared_host_refuses_or_contains() {
     let claim = "an init that begins from an empty mount namespace, and whose call fails, refuses or contains";
-    let choose = |calls: &[Recorded]| once(&calls.iter().filter(|call| of_mounts(call)).cloned().collect::<Vec<_>>());
+    let choose = |calls: &[Recorded]| {
+        let chosen: Vec<_> = calls.iter().filter(|call| of_mounts(call)).cloned().collect();
+        for name in ["open_tree", "setns", "unshare", "chroot"] {
+            assert!(
+                chosen.iter().any(|call| call.boundary.call.name() == name),
+                "no {name}: this host is not prepared"
+            );
+        }
+        once(&chosen)
+    };
     sweep_after(Host::Prepared, "fault-init-prepared", claim, Role::Init, &[], choose);
 }
 

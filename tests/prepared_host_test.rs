@@ -6,18 +6,15 @@ use std::path::Path;
 use std::process::Command;
 
 use rustbox_tests::{HostState, Lab, Pen, attack_that_tells, fingerprint_of};
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+use rustix::mount::{MountFlags, mount, mount_bind};
 
-/// The mounts of a box, without the numbers that the kernel gave them.
-fn mounts(lab: &Lab) -> BTreeSet<String> {
+/// The mounts of a box, without the numbers that the kernel gave them. Without a writable bind where the kernel cannot map
+/// the owners on the file system of the lab.
+fn mounts(lab: &Lab, can_map: bool) -> BTreeSet<String> {
     let writable = lab.path().join("writable");
     std::fs::create_dir_all(&writable).expect("a directory");
-    let binds = [
-        "--bind".to_owned(),
-        format!("{}:/data", writable.display()),
-        "--ro-bind".to_owned(),
-        "/etc/hostname:/name".to_owned(),
-    ];
+    let access = if can_map { "--bind" } else { "--ro-bind" };
+    let binds = [access, &format!("{}:/data", writable.display()), "--ro-bind", "/proc/version:/name"];
     let ended = lab.a_box().argv(["/bin/cat", "/proc/self/mountinfo"]).flags(binds).finish();
     ended.assert_contained().assert_verdict("OK", "normal_exit", 0);
     let inside = |line: &str| {
@@ -33,7 +30,10 @@ fn mounts(lab: &Lab) -> BTreeSet<String> {
 #[test]
 fn a_box_of_a_prepared_host_is_the_same_box() {
     let (plain, prepared) = (Lab::open("plain"), Lab::prepared("prepared"));
-    let (one, other) = (mounts(&plain), mounts(&prepared));
+    let bind = format!("{}:/data", plain.path().display());
+    let probe = plain.a_box().argv(["/bin/true"]).flags(["--bind", &bind]).finish();
+    let can_map = !probe.stderr.contains("cannot map owners on that file system");
+    let (one, other) = (mounts(&plain, can_map), mounts(&prepared, can_map));
     assert!(one.len() > 12, "{one:#?}");
     assert_eq!(one, other);
     let look = |lab: &Lab| {
@@ -128,7 +128,7 @@ fn what_was_begun_can_be_finished_and_taken_back() {
     }
 }
 
-/// The control of all of the above: a namespace with the host in it is not taken for an empty one.
+/// The control of all of the above: a namespace with the host in it is not taken for an empty one, and is replaced.
 #[test]
 fn a_namespace_that_is_not_empty_is_refused() {
     let lab = Lab::prepared("full");
@@ -143,13 +143,27 @@ fn a_namespace_that_is_not_empty_is_refused() {
     });
     let bound = mount_bind(&theirs, &point);
     let refused = lab.a_box().argv(["/bin/true"]).finish();
-    let unbound = unmount(&point, UnmountFlags::DETACH);
+    let anew = lab.call(["prepare"]);
     let _ended = other.kill().and_then(|()| other.wait());
-    assert!(apart.is_some() && bound.is_ok() && unbound.is_ok());
+    assert!(apart.is_some() && bound.is_ok());
+    assert!(anew.stdout.starts_with(b"prepared: "), "{anew:?}");
     assert_eq!(refused.code(), Some(125), "{refused}");
     assert!(refused.stderr.contains("begin from an empty mount namespace"), "{refused}");
+    assert!(refused.stderr.contains("`rustbox prepare` makes it anew"), "{refused}");
     assert!(refused.left().is_empty(), "{:?}", refused.left());
     lab.a_box().argv(["/bin/true"]).finish().assert_contained().assert_verdict("OK", "normal_exit", 0);
+}
+
+/// A place below which mount namespaces are bound can be shown on a prepared host too.
+#[test]
+fn a_bind_of_the_runtime_directory_is_as_on_any_host() {
+    for lab in [Lab::open("runtime"), Lab::prepared("runtime")] {
+        for source in [lab.path().display().to_string(), "/run".to_owned()] {
+            let bind = format!("{source}:/shown");
+            let ended = lab.a_box().argv(["/bin/ls", "/shown"]).flags(["--ro-bind", &bind]).finish();
+            ended.assert_contained().assert_verdict("OK", "normal_exit", 0);
+        }
+    }
 }
 
 /// What is no mount namespace there changes nothing.

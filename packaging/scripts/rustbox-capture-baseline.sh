@@ -18,7 +18,7 @@ printf '%s\n' "$roots" | head -n 1 | while IFS= read -r root; do
 done | LC_ALL=C sort -n
 printf '%s\n' '[temp_dirs]'
 for directory in "$state/boxes" "$runtime"; do
-    [ ! -d "$directory" ] || find "$directory" -mindepth 1 -maxdepth 1 -type d ! -name uids ! -name prepared
+    [ ! -d "$directory" ] || find "$directory" -mindepth 1 -maxdepth 1 -type d ! -path "$runtime/uids" ! -path "$runtime/prepared"
 done | LC_ALL=C sort
 printf '%s\n' '[ipc]'
 for table in shm sem msg; do

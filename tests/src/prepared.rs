@@ -45,7 +45,9 @@ impl Drop for PreparedHost {
         let undone = self.call(&["--undo"]);
         let unbound = unmount(self.runtime.join("uids"), UnmountFlags::DETACH);
         if !undone.as_ref().is_ok_and(|output| output.status.success()) || unbound.is_err() {
-            eprintln!("mounts are left below {}: {undone:?}, {unbound:?}", self.runtime.display());
+            let what = format!("mounts are left below {}: {undone:?}, {unbound:?}", self.runtime.display());
+            assert!(std::thread::panicking(), "{what}");
+            eprintln!("{what}");
         }
     }
 }

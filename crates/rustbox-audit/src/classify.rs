@@ -38,8 +38,8 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// Two seconds for zombies: the promise of the runbook. Five for a birth: on cgroup v1 attaching waits for grace
-    /// periods, 24 ms each, and a host may be busy.
+    /// Two seconds for zombies: the promise of the runbook. Five for a birth: an
+    /// init attaches itself to cgroup v1, and a host may be busy.
     fn default() -> Self {
         Self { zombie: Duration::from_secs(2), birth: Duration::from_secs(5) }
     }

@@ -97,11 +97,10 @@ pub(crate) fn mounts(places: &Places, live: &BTreeSet<BoxId>, look: &mut Look) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => return look.unseen("mount", &error),
     };
-    let mut prepared = prepared_mounts(places).to_vec();
-    for point in text.lines().filter_map(mount_point) {
-        if let Some(index) = prepared.iter().position(|ours| *ours == point) {
-            // What is mounted over it is not.
-            prepared.swap_remove(index);
+    let prepared = prepared_mounts(places);
+    for (point, kind) in text.lines().filter_map(|line| mount_point(line).zip(file_system(line))) {
+        // What else is mounted over it is not ours. A service with a mount namespace of its own sees it twice.
+        if prepared.iter().any(|(ours, its)| *ours == point && *its == kind) {
             continue;
         }
         let of_box = point.strip_prefix(&boxes).ok().filter(|rest| rest.components().next().is_some());
@@ -124,9 +123,14 @@ fn mount_point(line: &str) -> Option<PathBuf> {
     Some(text.into())
 }
 
+/// The type of the file system in a line of `mountinfo`.
+fn file_system(line: &str) -> Option<&str> {
+    line.split_once(" - ")?.1.split(' ').next()
+}
+
 /// Directories of boxes that nobody owns, and directories in the runtime directory that are not ours.
 pub(crate) fn temporary(host: &Host, places: &Places, live: &BTreeSet<BoxId>, look: &mut Look) {
-    let [prepared, _] = prepared_mounts(places);
+    let [(prepared, _), _] = prepared_mounts(places);
     for (directory, is_box_directory) in [(host.boxes_path(), true), (places.runtime_dir.clone(), false)] {
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,

@@ -166,15 +166,23 @@ impl Blueprint {
     }
 
     /// Lets the init begin from a copy of an empty mount namespace, which must stay open until [`spawn`](crate::spawn())
-    /// returns, instead of a copy of the supervisor's. Without effect on a box that keeps the mounts of its supervisor, or
-    /// shows more of them than an init can keep open.
+    /// returns, instead of a copy of the supervisor's. Without effect on a box that keeps the mounts of its supervisor,
+    /// shows more of them than an init can keep open, or shows a place where mount namespaces are bound (`/run`, `/`).
     #[must_use]
     pub fn with_mounts(self, empty: &EmptyMounts) -> Self {
-        if self.root.as_ref().is_none_or(|root| root.shown() > SHOWN_MAX) {
+        let can_leave =
+            |root: &RootPlan| root.shown() <= SHOWN_MAX && !root.sources().any(|path| empty.may_be_below(&path));
+        if !self.root.as_ref().is_some_and(can_leave) {
             return self;
         }
         let namespaces = self.namespaces & !u64::from(libc::CLONE_NEWNS.unsigned_abs());
         Self { namespaces, empty: Some(empty.as_fd().as_raw_fd()), ..self }
+    }
+
+    /// Whether init opens what the box shows of the host, and leaves that, before it says that it is armed.
+    #[must_use]
+    pub fn leaves_host(&self) -> bool {
+        self.empty.is_some()
     }
 
     /// Whether init compares the payload's `/proc/<pid>/status` with what was ordered.
@@ -201,6 +209,13 @@ impl Blueprint {
     pub fn mount_advice(&self, item: u32, errno: i32) -> Option<&'static str> {
         // fs/namespace.c, `can_idmap_mount`: EINVAL without FS_ALLOW_IDMAP, which tmpfs has since Linux 6.3.
         let is_refused = errno == libc::EINVAL && self.root.as_ref().is_some_and(|root| root.is_id_mapped(item));
+        // `do_move_mount`.
+        if errno == libc::ELOOP && self.leaves_host() {
+            return Some(
+                "a mount namespace is bound below it, which a box that begins from an empty one cannot show: bind less, or \
+                 use `rustbox run` after `rustbox prepare --undo`",
+            );
+        }
         is_refused.then_some(
             "this kernel cannot map owners on that file system: bind it with --ro-bind, or from ext4, XFS, Btrfs, or a \
              tmpfs of Linux 6.3 or later",

@@ -7,11 +7,14 @@
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags, fstatfs, fstatvfs, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{
+    CapabilitySet, CpuSet, LinkNameSpaceType, capabilities, move_into_link_name_space, sched_setaffinity,
+};
 
 use crate::error::Error;
 use crate::root;
@@ -22,39 +25,77 @@ const NEW: u32 = libc::CLONE_NEWNS.unsigned_abs();
 const NSFS: i64 = 0x6e73_6673;
 const TMPFS: i64 = 0x0102_1994;
 
-/// A mount namespace in which there is one empty read-only tmpfs. It lasts for as long as the value, or as long as
-/// something else holds it.
+/// A mount namespace in which there is nothing but an empty read-only tmpfs at the root. It lasts for as long as the
+/// value, or as long as something else holds it.
 #[derive(Debug)]
-pub struct EmptyMounts(OwnedFd);
+pub struct EmptyMounts {
+    namespace: OwnedFd,
+    /// Where it is bound.
+    at: Option<PathBuf>,
+}
 
 impl AsFd for EmptyMounts {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.namespace.as_fd()
     }
 }
 
 impl EmptyMounts {
-    /// Makes one, by a thread that is in it for a moment.
+    /// Makes one, by a thread that is in it for a moment; on this processor, if one is given.
     ///
     /// # Errors
-    /// No thread; the kernel refused (`EPERM` without CAP_SYS_ADMIN).
-    pub fn make() -> Result<Self, Error> {
-        let thread = std::thread::Builder::new().name("rustbox-mounts".to_owned()).spawn(make);
-        let made = thread.map_err(|source| Error::Thread { source })?.join();
-        let made = made.unwrap_or(Err(Errno::CANCELED)).map_err(Error::call("make an empty mount namespace"))?;
-        Ok(Self(made))
+    /// No thread; the kernel refused (`EPERM` without CAP_SYS_ADMIN and CAP_SYS_CHROOT).
+    pub fn make(processor: Option<usize>) -> Result<Self, Error> {
+        let made = in_thread(move || make(processor))?.map_err(Error::call("make an empty mount namespace"))?;
+        Ok(Self { namespace: made, at: None })
     }
 
-    /// Takes a file for one if it is a mount namespace; that it is empty each box sees for itself. None for another file.
+    /// Takes a file that is bound somewhere for one, if it is a mount namespace; that it is empty each box sees for itself.
+    /// None for another file, and for who may not enter one: that takes CAP_SYS_CHROOT.
     #[must_use]
-    pub fn of(file: File) -> Option<Self> {
-        let file = OwnedFd::from(file);
-        let is_namespace = fstatfs(&file).is_ok_and(|found| found.f_type == NSFS);
-        (is_namespace && sys::namespace_kind(file.as_fd()) == Ok(NEW)).then_some(Self(file))
+    pub fn bound(file: File, at: PathBuf) -> Option<Self> {
+        let namespace = OwnedFd::from(file);
+        let is_namespace = fstatfs(&namespace).is_ok_and(|found| found.f_type == NSFS);
+        let may_enter = || capabilities(None).is_ok_and(|own| own.effective.contains(CapabilitySet::SYS_CHROOT));
+        let is_one = is_namespace && sys::namespace_kind(namespace.as_fd()) == Ok(NEW) && may_enter();
+        is_one.then_some(Self { namespace, at: Some(at) })
+    }
+
+    /// Whether a box could begin from it, tried by a thread.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let Ok(namespace) = self.namespace.try_clone() else { return false };
+        let entered = in_thread(move || {
+            sys::unshare(libc::CLONE_FS.unsigned_abs())?;
+            enter_copy(namespace.as_fd())
+        });
+        matches!(entered, Ok(Ok(())))
+    }
+
+    /// Whether a copy of what is below this path of the host could have a mount namespace in it: that cannot be mounted in a
+    /// copy of an empty one (`check_for_nsfs_mounts` in `fs/namespace.c`). They are bound below `/run` (snapd does), and
+    /// where this one is.
+    pub(crate) fn may_be_below(&self, path: &Path) -> bool {
+        let run = [Path::new("/run"), Path::new("/var/run")];
+        run.iter().any(|run| path.starts_with(run) || run.starts_with(path))
+            || self.at.as_ref().is_some_and(|at| at.starts_with(path))
     }
 }
 
-fn make() -> Result<OwnedFd, Errno> {
+/// Does something in a thread that ends with it.
+fn in_thread<T: Send + 'static>(
+    what: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+) -> Result<Result<T, Errno>, Error> {
+    let thread = std::thread::Builder::new().name("rustbox-mounts".to_owned()).spawn(what);
+    Ok(thread.map_err(|source| Error::Thread { source })?.join().unwrap_or(Err(Errno::CANCELED)))
+}
+
+fn make(processor: Option<usize>) -> Result<OwnedFd, Errno> {
+    if let Some(number) = processor {
+        let mut one = CpuSet::new();
+        one.set(number);
+        sched_setaffinity(None, &one)?;
+    }
     sys::unshare(NEW)?;
     // From here on this thread, and only it, is there.
     let made = openat(CWD, c"/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -64,6 +105,8 @@ fn make() -> Result<OwnedFd, Errno> {
     rustix::process::fchdir(&empty)?;
     root::seal(empty.as_fd())?;
     root::pivot()?;
+    // Each box does, so who may not has no use for it.
+    rustix::process::chroot(c"/")?;
     Ok(made)
 }
 
@@ -120,7 +163,7 @@ mod tests {
     fn the_caller_stays_and_a_thread_can_begin_from_it_more_than_once() -> Result<(), Box<dyn std::error::Error>> {
         let own = || File::open("/proc/thread-self/ns/mnt").and_then(|file| id(&file));
         let before = own()?;
-        let empty = match EmptyMounts::make() {
+        let empty = match EmptyMounts::make(None) {
             Ok(empty) => empty,
             Err(Error::Call { source: Errno::PERM, .. }) if std::env::var_os("RUSTBOX_CI").is_none() => {
                 eprintln!("SKIPPED: mount namespaces need root");
@@ -129,6 +172,7 @@ mod tests {
             Err(error) => return Err(error.into()),
         };
         assert_eq!(own()?, before);
+        assert!(empty.is_usable());
         for _ in 0..2 {
             let entered = alone(|| {
                 enter_copy(empty.as_fd())?;
@@ -146,7 +190,11 @@ mod tests {
     #[test]
     fn a_namespace_with_something_in_it_is_refused() -> std::io::Result<()> {
         let host = File::open("/proc/self/ns/mnt")?;
-        let host = EmptyMounts::of(host).expect("a mount namespace");
+        let Some(host) = EmptyMounts::bound(host, PathBuf::from("/x")) else {
+            assert!(std::env::var_os("RUSTBOX_CI").is_none(), "this needs root");
+            return Ok(());
+        };
+        assert!(!host.is_usable());
         let entered = alone(|| enter_copy(host.as_fd()));
         if entered != Err(Errno::PERM) || std::env::var_os("RUSTBOX_CI").is_some() {
             assert_eq!(entered, Err(Errno::NOTEMPTY));
@@ -155,9 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_a_namespace_below_is_known_by_its_path() {
+        let namespace = OwnedFd::from(File::open("/dev/null").unwrap());
+        let empty = EmptyMounts { namespace, at: Some(PathBuf::from("/srv/runtime/prepared/mnt")) };
+        for path in ["/", "/run", "/run/snapd", "/var", "/srv", "/srv/runtime/", "/srv/runtime/prepared"] {
+            assert!(empty.may_be_below(Path::new(path)), "{path}");
+        }
+        for path in ["/usr", "/runs", "/srv/runtime/uids", "/srv/other", "/var/lib"] {
+            assert!(!empty.may_be_below(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
     fn other_files_are_no_mount_namespace() -> std::io::Result<()> {
         for path in ["/proc/self/ns/net", "/proc/self/stat", "/dev/null"] {
-            assert!(EmptyMounts::of(File::open(path)?).is_none(), "{path}");
+            assert!(EmptyMounts::bound(File::open(path)?, PathBuf::new()).is_none(), "{path}");
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustbox_core::{Bind, BindAccess, RootSource, RunPlan, TmpfsMount};
 
@@ -107,6 +107,10 @@ const OWN_TMPFS: [&str; 3] = ["tmp", "dev/shm", "box"];
 fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
     CString::new(text.as_ref().as_bytes())
         .map_err(|_| Error::Nul { what: text.as_ref().to_string_lossy().into_owned() })
+}
+
+fn path_of(text: &CString) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(text.to_bytes()))
 }
 
 impl Place {
@@ -262,6 +266,17 @@ impl RootPlan {
     /// How many of its operations need something of the host's mounts.
     pub(crate) fn shown(&self) -> usize {
         self.ops.iter().filter(|op| op.shows_host()).count()
+    }
+
+    /// Paths of the host that binds show.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = PathBuf> {
+        self.ops.iter().filter_map(|op| {
+            let Op::Bind { source, .. } = op else { return None };
+            Some(match source {
+                Source::Host(path) => path_of(path),
+                Source::Below { directory, name, .. } => path_of(directory).join(path_of(name)),
+            })
+        })
     }
 
     /// What was operated on when operation `item` failed.

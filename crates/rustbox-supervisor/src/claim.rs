@@ -61,18 +61,23 @@ impl Claim {
             let owner = lock::peek(context.host, &context.id).map(|record| record.pid);
             return Err(Error::Busy { id: context.id.clone(), owner });
         }
-        let keeper = Keeper::of_box(context.host, &context.id, context.plan)?;
-        context.tell(Event::KeeperStarted);
-        match Self::with(context, &keeper) {
-            Ok((lease, lock, record)) => {
-                context.tell(Event::Locked { uid: lease.uid() });
-                Ok(Self { keeper, lease, lock, record })
-            }
-            Err(error) => {
-                if let Err(second) = keeper.dismiss() {
-                    tracing::warn!(error = %second, "the keeper of a box that was not started");
+        loop {
+            let keeper = Keeper::of_box(context.host, &context.id, context.plan)?;
+            context.tell(Event::KeeperStarted);
+            let error = match Self::with(context, &keeper) {
+                Ok((lease, lock, record)) => {
+                    context.tell(Event::Locked { uid: lease.uid() });
+                    return Ok(Self { keeper, lease, lock, record });
                 }
-                Err(error)
+                Err(error) => error,
+            };
+            // Of those that wait there are only so many, and a new one is never lost.
+            let is_lost = keeper.is_lost();
+            if let Err(second) = keeper.dismiss() {
+                tracing::warn!(error = %second, "the keeper of a box that was not started");
+            }
+            if !is_lost {
+                return Err(error);
             }
         }
     }

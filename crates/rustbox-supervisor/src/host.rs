@@ -42,7 +42,7 @@ pub struct Host {
     hierarchies: Hierarchies,
     empty: OnceLock<EmptyMounts>,
     system: OnceLock<System>,
-    keepers: OnceLock<Keepers>,
+    keepers: Keepers,
     boot_id: String,
     kernel: String,
     pid: u32,
@@ -63,9 +63,9 @@ impl Host {
             boxes: child_directory(state.as_fd(), &places.state_dir, "boxes", owner)?,
             uids: child_directory(runtime.as_fd(), &places.runtime_dir, "uids", owner)?,
             places: places.clone(),
-            empty: prepared::find(runtime.as_fd()).map_or_else(OnceLock::new, OnceLock::from),
+            empty: prepared::find(runtime.as_fd(), places).map_or_else(OnceLock::new, OnceLock::from),
             system: OnceLock::new(),
-            keepers: OnceLock::new(),
+            keepers: Keepers::default(),
             hierarchies,
             boot_id: read_kernel("/proc/sys/kernel/random/boot_id")?,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -112,7 +112,7 @@ impl Host {
     pub fn keep_empty_mounts(&self) -> Result<(), Error> {
         if self.empty.get().is_none() {
             // Who was faster has made the same.
-            let _ = self.empty.set(EmptyMounts::make()?);
+            let _ = self.empty.set(EmptyMounts::make(None)?);
         }
         Ok(())
     }
@@ -133,14 +133,9 @@ impl Host {
         self.system.get()
     }
 
-    /// Has keepers of boxes that are over wait for the next one.
-    pub(crate) fn keep_keepers(&self) {
-        self.keepers.get_or_init(Keepers::default);
-    }
-
-    /// Those that wait; none where each ends with its box.
-    pub(crate) fn keepers(&self) -> Option<&Keepers> {
-        self.keepers.get()
+    /// Keepers of boxes that are over, which wait for the next one of a pool.
+    pub(crate) fn keepers(&self) -> &Keepers {
+        &self.keepers
     }
 
     /// What boxes begin from; none where they begin from a copy of this process's mounts.

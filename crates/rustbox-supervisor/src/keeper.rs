@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::keeper_child::{self, Ends, ID_MAX, Plan};
 use crate::keeper_path::KeeperPath;
+use crate::keepers;
 use crate::lock;
 use crate::teardown::KILL_LIMIT;
 
@@ -52,20 +53,19 @@ pub(crate) struct Keeper {
     names: Option<OwnedFd>,
     /// Whether it has done all that it was asked for: else what comes too late would be taken for its next box's.
     is_prompt: Cell<bool>,
+    is_reused: bool,
 }
 
 impl Keeper {
     /// The keeper of a box that does not exist yet: one that waits, or a new one.
     pub(crate) fn of_box(host: &Host, id: &BoxId, run: &RunPlan) -> Result<Self, Error> {
         let plan = plan(host, id, run);
-        while let Some(mut keeper) = host.keepers().and_then(|keepers| keepers.take(&plan)) {
+        while let Some(mut keeper) = host.keepers().take(&plan) {
             if keeper.begin(&plan) {
                 return Ok(keeper);
             }
             // Somebody has killed it.
-            if let Err(error) = keeper.dismiss() {
-                tracing::warn!(%error, "a keeper that waited");
-            }
+            keepers::dismiss(keeper);
         }
         Self::spawn(host, plan)
     }
@@ -79,6 +79,7 @@ impl Keeper {
     /// Tells a keeper that waits the name of its next box.
     fn begin(&mut self, plan: &Plan) -> bool {
         self.is_prompt.set(!plan.network);
+        self.is_reused = true;
         self.plan.rename(&plan.id)
             && send_fds(self.socket.as_fd(), TAG_NEXT, &[]).is_ok()
             && self.names.as_ref().is_some_and(|names| send(names, &plan.id, SendFlags::NOSIGNAL) == Ok(plan.id.len()))
@@ -86,12 +87,14 @@ impl Keeper {
 
     /// Gives the keeper of a box of which nothing is left to the next one, if there will be one, or ends it.
     pub(crate) fn release(self, host: &Host) -> Result<(), Error> {
-        let keepers = host.keepers().filter(|_| self.names.is_some() && self.is_prompt.get());
-        let left = match keepers {
-            Some(keepers) => keepers.keep(self),
-            None => Some(self),
-        };
+        let can_go_on = self.names.is_some() && self.is_prompt.get();
+        let left = if can_go_on { host.keepers().keep(self) } else { Some(self) };
         left.map_or(Ok(()), Self::dismiss)
+    }
+
+    /// Whether it waited for this box and was killed meanwhile: then another one may do.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_reused && self.process.ends_within(Duration::ZERO)
     }
 
     fn spawn(host: &Host, mut plan: Plan) -> Result<Self, Error> {
@@ -100,7 +103,7 @@ impl Keeper {
         // Next to the socket, if nothing is in between: then the keeper has one gap less to close.
         let supervisor =
             pidfd_open(getpid(), PidfdFlags::empty()).map_err(Error::call("pidfd_open of this process"))?;
-        let can_have_more = host.keepers().is_some() && plan.id.len() <= ID_MAX;
+        let can_have_more = host.keepers().are_wanted() && plan.id.len() <= ID_MAX;
         let names = can_have_more
             .then(|| socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None))
             .transpose();
@@ -110,7 +113,7 @@ impl Keeper {
         let keep: Vec<BorrowedFd<'_>> = [ends.supervisor, ends.socket].into_iter().chain(ends.names).collect();
         let process = spawn_helper(c"rustbox-keeper", &keep, || keeper_child::run(&mut plan, ends))?;
         let is_prompt = Cell::new(!plan.network);
-        let keeper = Self { process, socket: ours, plan, names, is_prompt };
+        let keeper = Self { process, socket: ours, plan, names, is_prompt, is_reused: false };
         keeper.wait_until_it_runs();
         Ok(keeper)
     }

@@ -343,3 +343,128 @@ fn remove(path: &CStr, deadline: u64) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
+
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    fn plan(id: &str) -> Plan {
+        let path = |rest: &str| KeeperPath::from(PathBuf::from(format!("/nowhere/{id}/{rest}")));
+        Plan {
+            id: id.as_bytes().to_vec(),
+            network: false,
+            v2: true,
+            kill: path("kill"),
+            events: path("events"),
+            procs: vec![path("procs")],
+            cgroups: vec![path("")],
+            new_lock: path("lock.1"),
+            lock: path("lock"),
+            kept: path("kept"),
+            files: vec![path("marks")],
+            directory: path("."),
+        }
+    }
+
+    /// A supervisor that lives until it is killed.
+    struct Supervisor(Child, OwnedFd);
+
+    impl Supervisor {
+        fn start() -> Self {
+            let child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+            let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+            Self(child, pidfd)
+        }
+
+        fn end(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    impl Drop for Supervisor {
+        fn drop(&mut self) {
+            self.end();
+        }
+    }
+
+    /// What a supervisor sends, in order: the locks of one box, the next box, its locks.
+    const SENT: [&str; 8] = ["U", "L", "C", "X", "name", "U", "L", "C"];
+
+    fn send_step(step: &str, socket: &OwnedFd, names: &OwnedFd) {
+        match step {
+            "name" => assert_eq!(send(names, b"bbb", SendFlags::NOSIGNAL), Ok(3)),
+            "X" => send_fds(socket.as_fd(), TAG_NEXT, &[]).unwrap(),
+            tag => send_fds(socket.as_fd(), tag.as_bytes()[0], &[socket.as_fd()]).unwrap(),
+        }
+    }
+
+    /// The names and locks with which a keeper cleans when its supervisor has died after so many of these steps.
+    fn cleans(steps: usize, looked_at: usize, is_closed: bool) -> (Plan, [bool; 3], usize) {
+        let ((ours, theirs), (names, hear)) = (pair(), pair());
+        let mut supervisor = Supervisor::start();
+        let (mut plan, mut locks) = (plan("aaa"), [const { None }; LOCKS]);
+        let pidfd = supervisor.1.try_clone().unwrap();
+        let ends = Ends { supervisor: pidfd.as_fd(), socket: theirs.as_fd(), names: Some(hear.as_fd()) };
+        for (number, step) in SENT.iter().enumerate().take(steps) {
+            send_step(step, &ours, &names);
+            // The keeper was awake here: it has heard of the next box while its supervisor lived.
+            if number + 1 == looked_at {
+                assert!(another_box(&mut plan, ends));
+            }
+        }
+        if is_closed {
+            drop((ours, names));
+        }
+        supervisor.end();
+        assert!(!another_box(&mut plan, ends), "nobody lives who could name another box");
+        let held = take_locks(&mut plan, ends, &mut locks);
+        let taken = locks.iter().flatten().count();
+        (plan, [held.lease.is_some(), held.lock.is_some(), held.cgroups], taken)
+    }
+
+    #[test]
+    fn whenever_its_supervisor_dies_a_keeper_has_the_locks_of_one_box_and_its_names() {
+        for is_closed in [false, true] {
+            for steps in 0..=SENT.len() {
+                // Either it slept all the time, or it had been told of the next box at once.
+                let told = if steps >= 5 { vec![0, 5] } else { vec![0] };
+                for looked_at in told {
+                    let (found, held, taken) = cleans(steps, looked_at, is_closed);
+                    let of_this = if steps > 3 { steps.saturating_sub(5) } else { steps };
+                    let wanted = [of_this > 0, of_this > 1, of_this > 2];
+                    let case = format!("after {steps} steps, {looked_at}, {is_closed}");
+                    assert_eq!(held, wanted, "{case}");
+                    assert_eq!(taken, usize::from(of_this > 2), "{case}");
+                    // Between the record and the name nothing is held, so the old names harm nobody.
+                    let name = if steps > 4 { "bbb" } else { "aaa" };
+                    assert_eq!(found, plan(name), "{case}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_of_another_length_and_the_end_of_names_are_no_next_box() {
+        let ((_ours, theirs), (names, hear)) = (pair(), pair());
+        let mut supervisor = Supervisor::start();
+        let pidfd = supervisor.1.try_clone().unwrap();
+        let ends = Ends { supervisor: pidfd.as_fd(), socket: theirs.as_fd(), names: Some(hear.as_fd()) };
+        let mut found = plan("aaa");
+        assert_eq!(send(&names, b"bb", SendFlags::NOSIGNAL), Ok(2));
+        drop(names);
+        supervisor.end();
+        assert!(!another_box(&mut found, ends));
+        assert!(!take_name(&mut found, hear.as_fd()) && !take_name(&mut found, hear.as_fd()));
+        assert_eq!(found, plan("aaa"));
+    }
+}

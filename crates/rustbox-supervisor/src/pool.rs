@@ -39,6 +39,8 @@ pub struct Pool {
     free: Receiver<Arc<Seat>>,
     seats: Vec<Arc<Seat>>,
     threads: Vec<JoinHandle<()>>,
+    /// For so many keepers there is room.
+    slots: usize,
     shared: Arc<Shared>,
 }
 
@@ -142,14 +144,14 @@ impl Pool {
             tracing::debug!(%error, "boxes begin from a copy of this process's mounts");
         }
         let slots = slots.clamp(1, SLOTS_MAX);
-        host.keep_keepers();
         // Room for every seat: whoever announces one never waits.
         let (announce, free) = bounded(slots);
         let zero = || AtomicU64::new(0);
         let (waiting, warm, cold, discarded) = (zero(), zero(), zero(), zero());
         let reports = Mutex::new(Vec::new());
         let shared = Arc::new(Shared { host, template, interrupt, waiting, warm, cold, discarded, reports });
-        let mut pool = Self { free, seats: Vec::new(), threads: Vec::new(), shared };
+        shared.host.keepers().open(slots);
+        let mut pool = Self { free, seats: Vec::new(), threads: Vec::new(), slots, shared };
         let (first, firsts) = bounded(slots);
         for _ in 0..slots {
             let (seat, wakes) = Seat::new();
@@ -243,9 +245,7 @@ impl Pool {
                 tracing::error!("a thread of the pool ended by a panic");
             }
         }
-        if let Some(keepers) = self.shared.host.keepers() {
-            keepers.dismiss();
-        }
+        self.shared.host.keepers().close(std::mem::take(&mut self.slots));
     }
 }
 

@@ -11,6 +11,7 @@ use rustbox_ns::EmptyMounts;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+use rustix::thread::CpuSet;
 
 use crate::error::Error;
 use crate::host::{Places, child_directory, trusted_directory};
@@ -22,24 +23,24 @@ const PREPARED: &str = "prepared/mnt";
 const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// The namespace that was prepared on this host, if there is one.
-pub(crate) fn find(runtime: BorrowedFd<'_>) -> Option<EmptyMounts> {
+pub(crate) fn find(runtime: BorrowedFd<'_>, places: &Places) -> Option<EmptyMounts> {
     let file = openat(runtime, PREPARED, LOOK, Mode::empty()).ok()?;
-    EmptyMounts::of(file.into())
+    EmptyMounts::bound(file.into(), places.runtime_dir.join(PREPARED))
 }
 
-/// Where [`prepare`] mounts: below the runtime directory, a tmpfs, and the namespace in it.
+/// Where [`prepare`] mounts, below the runtime directory, and what: the types of the file systems.
 #[must_use]
-pub fn prepared_mounts(places: &Places) -> [PathBuf; 2] {
+pub fn prepared_mounts(places: &Places) -> [(PathBuf, &'static str); 2] {
     let directory = places.runtime_dir.join(DIRECTORY);
     let mounts = directory.join(MOUNTS);
-    [directory, mounts]
+    [(directory, "tmpfs"), (mounts, "nsfs")]
 }
 
 /// Whether the boxes of this host begin from an empty mount namespace.
 #[must_use]
 pub fn is_prepared(places: &Places) -> bool {
     let runtime = openat(CWD, &places.runtime_dir, LOOK | OFlags::DIRECTORY, Mode::empty());
-    runtime.is_ok_and(|runtime| find(runtime.as_fd()).is_some())
+    runtime.is_ok_and(|runtime| find(runtime.as_fd(), places).is_some_and(|empty| empty.is_usable()))
 }
 
 /// What [`prepare`] found.
@@ -59,13 +60,17 @@ pub enum Prepared {
 /// prepares. What was made until then is taken back.
 pub fn prepare(places: &Places) -> Result<Prepared, Error> {
     // First, since who may not do this changes nothing.
-    let empty = EmptyMounts::make()?;
+    let empty = EmptyMounts::make(None)?;
     let (runtime, path) = lock(places)?;
-    if find(runtime.as_fd()).is_some() {
-        return Ok(Prepared::Before);
+    if let Some(found) = find(runtime.as_fd(), places) {
+        if found.is_usable() {
+            return Ok(Prepared::Before);
+        }
+        take_back(runtime.as_fd(), &path)
+            .map_err(|errno| Error::Remove { path: path.clone(), source: errno.into() })?;
     }
     let below = child_directory(runtime.as_fd(), &places.runtime_dir, DIRECTORY, owner())?;
-    let made = is_mount(runtime.as_fd(), below.as_fd()).and_then(|is_there| bind(&path, &empty, is_there));
+    let made = mount_tmpfs(runtime.as_fd(), below.as_fd(), &path).and_then(|()| bind_any(&path, &empty));
     if let Err(source) = made {
         let _ = take_back(runtime.as_fd(), &path);
         return Err(Error::Write { path: path.join(MOUNTS), source: source.into() });
@@ -85,17 +90,30 @@ fn lock(places: &Places) -> Result<(OwnedFd, PathBuf), Error> {
     Ok((runtime, places.runtime_dir.join(DIRECTORY)))
 }
 
-/// Whether somebody who was interrupted has mounted there already.
-fn is_mount(parent: BorrowedFd<'_>, child: BorrowedFd<'_>) -> Result<bool, Errno> {
-    Ok(fstat(parent)?.st_dev != fstat(child)?.st_dev)
-}
-
-fn bind(path: &Path, empty: &EmptyMounts, is_mounted: bool) -> Result<(), Errno> {
-    if !is_mounted {
+/// Unless somebody who was interrupted has mounted one already.
+fn mount_tmpfs(parent: BorrowedFd<'_>, child: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+    if fstat(parent)?.st_dev == fstat(child)?.st_dev {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("rustbox", path, "tmpfs", flags, c"mode=0700,size=4096,nr_inodes=8")?;
     }
-    mount_change(path, MountPropagationFlags::PRIVATE)?;
+    mount_change(path, MountPropagationFlags::PRIVATE)
+}
+
+/// Binds this one, or one that was made on another processor: a namespace can be bound in an older one only
+/// (`mnt_ns_loop` in `fs/namespace.c`), and Linux 6.18 gives out ages to each processor in batches.
+fn bind_any(path: &Path, empty: &EmptyMounts) -> Result<(), Errno> {
+    let mut bound = bind(path, empty);
+    // Those that there are not are refused at once.
+    for number in 0..CpuSet::MAX_CPU {
+        if bound != Err(Errno::INVAL) {
+            break;
+        }
+        bound = EmptyMounts::make(Some(number)).map_err(|_| Errno::INVAL).and_then(|other| bind(path, &other));
+    }
+    bound
+}
+
+fn bind(path: &Path, empty: &EmptyMounts) -> Result<(), Errno> {
     let point = path.join(MOUNTS);
     openat(CWD, &point, OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::RUSR)?;
     let source = format!("/proc/self/fd/{}", empty.as_fd().as_raw_fd());

@@ -17,8 +17,7 @@ use crate::streams::Streams;
 use crate::told::Told;
 use crate::watch;
 
-/// How long the init may take to arm itself. Attaching to cgroup v1 waits for the kernel's RCU grace
-/// period, tens of milliseconds; anything near this is a wedged host.
+/// How long the init may take to arm itself; anything near this is a wedged host, or a file system behind one.
 const ARM_LIMIT: Duration = Duration::from_secs(10);
 /// Signal 9, as `PR_GET_PDEATHSIG` returns it.
 const SIGKILL: u32 = 9;
@@ -133,7 +132,9 @@ impl Sandbox {
             .map_err(|error| failed(Stage::Clone)(&error))?;
         context.tell(Event::Cloned { init_pid: init.process().pid() });
         let init = self.init.insert(init);
-        watch::until_armed(context, init, &mut self.told, &blueprint, Instant::now() + ARM_LIMIT)?;
+        // An init that leaves the host's mounts opens what it shows of them first.
+        let limit = if blueprint.leaves_host() { watch::START_LIMIT } else { ARM_LIMIT };
+        watch::until_armed(context, init, &mut self.told, &blueprint, Instant::now() + limit)?;
         context.tell(Event::Armed);
         let read = self.read_back(context, &blueprint);
         let read = read.and_then(|()| self.write_marks(context, claim, claim.record.clone()));

@@ -117,7 +117,11 @@ fn describe(actor: Actor, stage: Stage, errno: i32, item: u32, blueprint: &Bluep
     };
     let subject = subject.filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default();
     let cause = std::io::Error::from_raw_os_error(errno);
-    let advice = if stage == Stage::Mount { blueprint.mount_advice(item, errno) } else { None };
+    let advice = match stage {
+        Stage::Mount => blueprint.mount_advice(item, errno),
+        Stage::EmptyMounts => Some("`rustbox prepare` makes it anew, `rustbox prepare --undo` does without"),
+        _ => None,
+    };
     let advice = advice.map(|text| format!("; {text}")).unwrap_or_default();
     format!("{who} could not {stage}{subject}: {cause}{advice}")
 }

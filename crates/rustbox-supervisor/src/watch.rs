@@ -18,7 +18,7 @@ use crate::streams::Streams;
 use crate::told::Told;
 
 /// How long the init and the payload's child may take from the release to the exec.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 /// Shortest time between two looks at the CPU time used: the kernel's own account of a running
 /// process is no finer than a tick.
 const CPU_LOOK: Duration = Duration::from_millis(1);

@@ -157,7 +157,7 @@ pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
     let no_v1_note = "the v2 directory alone: what the limits of cgroup v1 cost is the difference to `rustbox`";
     let mut wanted = vec![
         Contender::new(BARE, vec![program.clone()], "no sandbox: fork, exec, wait"),
-        Contender::new(RUSTBOX, stage.run(&stage.nothing), "everything on, strict"),
+        Contender::new(RUSTBOX, stage.run(&stage.nothing), "everything on, strict; records in memory"),
         Contender::new(RUSTBOX_PREPARED, prepared, "the same after `rustbox prepare`"),
         Contender::new(RUSTBOX_NO_V1, no_v1, no_v1_note),
         Contender::new("bwrap", bwrap(&program), "no limits, no cgroup, no seccomp filter"),
