@@ -56,7 +56,7 @@ pub enum Prepared {
 /// [`unprepare`]: then a run costs the same however many mounts and processes there are.
 ///
 /// # Errors
-/// The kernel refused (`EPERM` without CAP_SYS_ADMIN); a runtime directory that is not trusted, or in which somebody else
+/// The kernel refused (`EPERM` without CAP_SYS_ADMIN and CAP_SYS_CHROOT); a runtime directory that is not trusted, or in which somebody else
 /// prepares. What was made until then is taken back.
 pub fn prepare(places: &Places) -> Result<Prepared, Error> {
     // First, since who may not do this changes nothing.
