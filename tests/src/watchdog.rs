@@ -10,8 +10,9 @@ use rustix::process::Signal;
 
 use crate::pidfd::PidFd;
 
-/// A command that has not ended after this time hangs: twice what rustbox itself waits for anything.
-const HANG: Duration = Duration::from_secs(25);
+/// A command that has not ended after this time hangs. A supervisor of which every poll fails waits ten seconds for its init,
+/// as long for its keeper, and looks twice for zombies; all that while others are at work.
+const HANG: Duration = Duration::from_secs(40);
 /// What else is traced gets so long after the command has ended.
 const GRACE: Duration = Duration::from_secs(3);
 
