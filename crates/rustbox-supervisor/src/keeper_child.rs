@@ -176,7 +176,9 @@ fn another_box(plan: &mut Plan, ends: Ends<'_>) -> bool {
     loop {
         let told = names.unwrap_or(ends.supervisor);
         let mut fds = [ends.supervisor, told].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        if poll(&mut fds, None).is_err() {
+        // Of a keeper with one box the second is the first.
+        let of_interest = if names.is_some() { &mut fds[..] } else { &mut fds[..1] };
+        if poll(of_interest, None).is_err() {
             continue;
         }
         if !fds[0].revents().is_empty() {
