@@ -60,13 +60,21 @@ fn calls_of(host: Host, role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorde
     traces.min_by_key(Vec::len).expect("a trace")
 }
 
+/// On a machine where a traced keeper gets no processor for seconds the harness ends it before it is done: then the trace
+/// is made anew. That a keeper is done in time is what the kills of its supervisor prove.
 fn trace_of(host: Host, role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
-    let lab = new_worker(host, "trace");
-    let command = victim(&lab);
-    let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() });
-    let left = wait_clean(command.box_id(), &lab.state_dir());
-    assert!(driven.reached() && driven.calls.len() > 5 && left.is_empty(), "{role:?}: {driven:?} {left:?}");
-    driven.calls
+    for last in [false, false, true] {
+        let lab = new_worker(host, "trace");
+        let command = victim(&lab);
+        let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() });
+        let left = wait_clean(command.box_id(), &lab.state_dir());
+        if driven.reached() && driven.calls.len() > 5 && left.is_empty() {
+            return driven.calls;
+        }
+        let cleaned = lab.call(["cleanup", command.box_id()]);
+        assert!(!last, "{role:?}: {driven:?} {left:?}; {cleaned:?}");
+    }
+    Vec::new()
 }
 
 /// The moment at which a keeper has everything to do: the payload has left an orphan, and nothing is killed yet.
