@@ -17,6 +17,9 @@ use rustbox_tests::{
 /// One sweep at a time that uses both processors; one that waits for time limits may go on beside it.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// All sweeps begin with traces, at the same moment; a process that waits too long for a processor is ended by the harness.
+static TRACES: Mutex<()> = Mutex::new(());
+
 /// Boundaries that may be missed, of a hundred: a trace has a poll more or less each time.
 const MISSED_PERCENT: usize = 5;
 /// A call that is late, as far as a scheduler is concerned.
@@ -56,25 +59,18 @@ fn baseline(host: Host) -> Fingerprint {
 /// The calls of a process in a run to which nothing else is done but these faults: the shortest of three traces, since
 /// who waits in a loop calls as often as the scheduler lets it.
 fn calls_of(host: Host, role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
+    let _one_at_a_time = TRACES.lock();
     let traces = (0..3).map(|_| trace_of(host, role, faults));
     traces.min_by_key(Vec::len).expect("a trace")
 }
 
-/// On a machine where a traced keeper gets no processor for seconds the harness ends it before it is done: then the trace
-/// is made anew. That a keeper is done in time is what the kills of its supervisor prove.
 fn trace_of(host: Host, role: Role, faults: &[(Boundary, Fault)]) -> Vec<Recorded> {
-    for last in [false, false, true] {
-        let lab = new_worker(host, "trace");
-        let command = victim(&lab);
-        let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() });
-        let left = wait_clean(command.box_id(), &lab.state_dir());
-        if driven.reached() && driven.calls.len() > 5 && left.is_empty() {
-            return driven.calls;
-        }
-        let cleaned = lab.call(["cleanup", command.box_id()]);
-        assert!(!last, "{role:?}: {driven:?} {left:?}; {cleaned:?}");
-    }
-    Vec::new()
+    let lab = new_worker(host, "trace");
+    let command = victim(&lab);
+    let driven = command.drive(&Drive { faults: faults.to_vec(), record: vec![role], ..Drive::default() });
+    let left = wait_clean(command.box_id(), &lab.state_dir());
+    assert!(driven.reached() && driven.calls.len() > 5 && left.is_empty(), "{role:?}: {driven:?} {left:?}");
+    driven.calls
 }
 
 /// The moment at which a keeper has everything to do: the payload has left an orphan, and nothing is killed yet.
