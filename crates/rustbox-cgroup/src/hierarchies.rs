@@ -166,11 +166,9 @@ fn open_v2(path: PathBuf) -> Result<Root, Error> {
 /// Reads mounts until every control is found: those of a host with thousands come after its cgroups, as a rule.
 fn find_mounts() -> Result<Mounts, Error> {
     use std::io::BufRead as _;
-    let failed = |source| Error::ReadMountinfo { source };
-    let file = std::fs::File::open("/proc/self/mountinfo").map_err(failed)?;
     let mut mounts = Mounts::default();
-    for line in std::io::BufReader::new(file.take(MOUNTINFO_BYTES as u64)).split(b'\n') {
-        mounts.add(&line.map_err(failed)?);
+    for line in std::io::BufReader::new(open_mountinfo()?).split(b'\n') {
+        mounts.add(&line.map_err(|source| Error::ReadMountinfo { source })?);
         if mounts.is_complete() {
             break;
         }
@@ -179,9 +177,12 @@ fn find_mounts() -> Result<Mounts, Error> {
 }
 
 pub(crate) fn read_mountinfo() -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::ReadMountinfo { source };
-    let file = std::fs::File::open("/proc/self/mountinfo").map_err(failed)?;
     let mut text = Vec::with_capacity(16 << 10);
-    file.take(MOUNTINFO_BYTES as u64).read_to_end(&mut text).map_err(failed)?;
+    open_mountinfo()?.read_to_end(&mut text).map_err(|source| Error::ReadMountinfo { source })?;
     Ok(text)
+}
+
+fn open_mountinfo() -> Result<std::io::Take<std::fs::File>, Error> {
+    let file = std::fs::File::open("/proc/self/mountinfo").map_err(|source| Error::ReadMountinfo { source })?;
+    Ok(file.take(MOUNTINFO_BYTES as u64))
 }

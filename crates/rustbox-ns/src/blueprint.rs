@@ -14,7 +14,7 @@ use crate::empty::EmptyMounts;
 use crate::error::Error;
 use crate::idmap::IdMaps;
 use crate::root::SHOWN_MAX;
-use crate::root_plan::RootPlan;
+use crate::root_plan::{RootPlan, c};
 use crate::seccomp;
 use crate::status_file::{STATUS_BYTES, StatusFile};
 use crate::sys::ExecVector;
@@ -98,11 +98,6 @@ pub struct Blueprint {
 
 /// How long after the wall limit init ends the box by itself, should the supervisor be stopped.
 const BACKSTOP_GRACE: Duration = Duration::from_millis(500);
-
-fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
-    let text = text.as_ref();
-    CString::new(text.as_bytes()).map_err(|_| Error::Nul { what: text.to_string_lossy().into_owned() })
-}
 
 impl Blueprint {
     /// Prepares a box; nothing is created that outlives the value.
@@ -207,15 +202,15 @@ impl Blueprint {
     /// What to do when operation `item` of the mount list failed with this errno, where that can be told.
     #[must_use]
     pub fn mount_advice(&self, item: u32, errno: i32) -> Option<&'static str> {
-        // fs/namespace.c, `can_idmap_mount`: EINVAL without FS_ALLOW_IDMAP, which tmpfs has since Linux 6.3.
-        let is_refused = errno == libc::EINVAL && self.root.as_ref().is_some_and(|root| root.is_id_mapped(item));
-        // `do_move_mount`.
+        // fs/namespace.c, `do_move_mount`.
         if errno == libc::ELOOP && self.leaves_host() {
             return Some(
                 "a mount namespace is bound below it, which a box that begins from an empty one cannot show: bind less, or \
                  use `rustbox run` after `rustbox prepare --undo`",
             );
         }
+        // fs/namespace.c, `can_idmap_mount`: EINVAL without FS_ALLOW_IDMAP, which tmpfs has since Linux 6.3.
+        let is_refused = errno == libc::EINVAL && self.root.as_ref().is_some_and(|root| root.is_id_mapped(item));
         is_refused.then_some(
             "this kernel cannot map owners on that file system: bind it with --ro-bind, or from ext4, XFS, Btrfs, or a \
              tmpfs of Linux 6.3 or later",

@@ -104,7 +104,7 @@ const OWN_NAMES: [&str; 5] = ["proc", "sys", "dev", "tmp", "box"];
 /// Directories in memory of which every name on the way is in `OWN_NAMES`, or made in our own `/dev`.
 const OWN_TMPFS: [&str; 3] = ["tmp", "dev/shm", "box"];
 
-fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
+pub(crate) fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
     CString::new(text.as_ref().as_bytes())
         .map_err(|_| Error::Nul { what: text.as_ref().to_string_lossy().into_owned() })
 }

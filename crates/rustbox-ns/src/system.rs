@@ -1,12 +1,12 @@
 //! What a box shows of the host's system, for programs to work at all.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::root_plan::{Kind, Missing};
+use crate::root_plan::{Kind, Missing, c};
 
 /// Host directories that programs are made of. On most systems all but the first are symlinks.
 const DIRECTORIES: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -86,9 +86,4 @@ impl System {
         }
         Ok(())
     }
-}
-
-fn c(text: impl AsRef<OsStr>) -> Result<CString, Error> {
-    let text = text.as_ref();
-    CString::new(text.as_bytes()).map_err(|_| Error::Nul { what: text.to_string_lossy().into_owned() })
 }

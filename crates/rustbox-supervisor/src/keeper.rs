@@ -23,7 +23,7 @@ use rustix::time::Timespec;
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::keeper_child::{self, Ends, ID_MAX, Plan};
+use crate::keeper_child::{self, Ends, Plan};
 use crate::keeper_path::KeeperPath;
 use crate::keepers;
 use crate::lock;
@@ -103,8 +103,9 @@ impl Keeper {
         // Next to the socket, if nothing is in between: then the keeper has one gap less to close.
         let supervisor =
             pidfd_open(getpid(), PidfdFlags::empty()).map_err(Error::call("pidfd_open of this process"))?;
-        let can_have_more = host.keepers().are_wanted() && plan.id.len() <= ID_MAX;
-        let names = can_have_more
+        let names = host
+            .keepers()
+            .are_wanted()
             .then(|| socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None))
             .transpose();
         let (hear, names) = names.map_err(Error::call("socketpair for the keeper's next box"))?.unzip();

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustbox_core::BoxId;
 use rustbox_core::planted::{Bug, is};
 use rustbox_ns::{make_network_namespace, receive_fds, send_fds};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -69,9 +70,6 @@ const PATIENCE_NS: u64 = 30_000_000_000;
 const INIT_GRACE_NS: u64 = 100_000_000;
 /// Time between two looks where the kernel has no event.
 const LOOK_AGAIN_NS: i64 = 2_000_000;
-
-/// Longest name of a box, in bytes.
-pub(crate) const ID_MAX: usize = 64;
 
 /// What the keeper has of its supervisor.
 #[derive(Clone, Copy)]
@@ -202,7 +200,7 @@ fn another_box(plan: &mut Plan, ends: Ends<'_>) -> bool {
 
 /// Reads the name of the next box, and takes it.
 fn take_name(plan: &mut Plan, names: BorrowedFd<'_>) -> bool {
-    let mut id = [0; ID_MAX];
+    let mut id = [0; BoxId::MAX_LEN];
     let Some(room) = id.get_mut(..plan.id.len()) else { return false };
     matches!(rustix::io::retry_on_intr(|| rustix::io::read(names, &mut *room)), Ok(length) if length == room.len())
         && (is(Bug::KeeperKeepsItsNames) || plan.rename(room))
