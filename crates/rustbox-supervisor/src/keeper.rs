@@ -42,6 +42,9 @@ pub(crate) const TAG_NETWORK: u8 = b'N';
 /// How long the supervisor waits for a record of its keeper; it can do without either. A network namespace takes half a
 /// millisecond, and on a busy host it is as well made by the init.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a process that dies may be without its sockets, which it loses first (`do_exit` in `kernel/exit.c`), before its
+/// end can be seen.
+const DYING: Duration = Duration::from_millis(100);
 
 /// The supervisor's side of its keeper.
 #[derive(Debug)]
@@ -92,9 +95,9 @@ impl Keeper {
         left.map_or(Ok(()), Self::dismiss)
     }
 
-    /// Whether it waited for this box and was killed meanwhile: then another one may do.
+    /// Whether it waited for this box and was killed meanwhile: then another one may do. Asked after something has failed.
     pub(crate) fn is_lost(&self) -> bool {
-        self.is_reused && self.process.ends_within(Duration::ZERO)
+        self.is_reused && self.process.ends_within(DYING)
     }
 
     fn spawn(host: &Host, mut plan: Plan) -> Result<Self, Error> {

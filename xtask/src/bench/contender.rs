@@ -47,6 +47,7 @@ pub(crate) const BARE: &str = "bare";
 pub(crate) const RUSTBOX: &str = "rustbox";
 pub(crate) const RUSTBOX_PREPARED: &str = "rustbox-prepared";
 pub(crate) const RUSTBOX_NO_V1: &str = "rustbox-no-v1";
+const FLOOR: &str = "floor";
 
 impl Contender {
     pub(crate) fn new(name: &'static str, words: Vec<String>, note: &'static str) -> Self {
@@ -147,8 +148,9 @@ impl Drop for Prepared {
     }
 }
 
-/// The contenders that are installed and that can run the program here; why another cannot is printed.
-pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
+/// The contenders that are installed and that can run the program here; why another cannot is printed. `boxloop` is the
+/// program in C of that name.
+pub(crate) fn all(stage: &Stage, boxloop: &Path) -> Result<Vec<Contender>> {
     let program = stage.nothing.display().to_string();
     let no_v1 = [stage.rustbox(), strings(&["--cgroup-backend", "v2"])].concat();
     let bind = format!("{program}:/program");
@@ -160,6 +162,7 @@ pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
         Contender::new(RUSTBOX, stage.run(&stage.nothing), "everything on, strict; records in memory"),
         Contender::new(RUSTBOX_PREPARED, prepared, "the same after `rustbox prepare`"),
         Contender::new(RUSTBOX_NO_V1, no_v1, no_v1_note),
+        Contender::new(FLOOR, floor(boxloop, &program), FLOOR_NOTE),
         Contender::new("bwrap", bwrap(&program), "no limits, no cgroup, no seccomp filter"),
         Contender::new("unshare", unshare(&program), "namespaces alone, no root of its own"),
         Contender::new("firejail", firejail(&program), "no cgroup limits; leaves mounts below /run/firejail"),
@@ -171,6 +174,15 @@ pub(crate) fn all(stage: &Stage) -> Result<Vec<Contender>> {
     wanted.push(Contender::new("minijail", minijail(&program), "no limits, no cgroup"));
     wanted.push(Contender::new("isolate", isolate(&program), "init, run and cleanup"));
     Ok(wanted.into_iter().filter(works).collect())
+}
+
+/// What the kernel takes for a box, whoever makes it.
+const FLOOR_NOTE: &str = "a box like that of rustbox-no-v1 by 200 lines of C, which write nothing down, read nothing back, \
+                          prove nothing, and leave it all behind when they are killed";
+
+fn floor(boxloop: &Path, program: &str) -> Vec<String> {
+    let root = cgroup2().unwrap_or_default().display().to_string();
+    strings(&[&boxloop.display().to_string(), "0", program, "full", &root])
 }
 
 const OCI_NOTE: &str = "cgroup limits, seccomp filter off";

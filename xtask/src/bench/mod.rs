@@ -163,7 +163,8 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
     let seed = arguments.seed.unwrap_or_else(clock);
     let mut shuffle = Shuffle(seed);
     let _prepared = stage.prepare()?;
-    let contenders = contender::all(&stage)?;
+    let boxloop = compile(workspace, directory, "boxloop")?;
+    let contenders = contender::all(&stage, &boxloop)?;
     for contender in &contenders {
         println!("$ {}", contender.text());
     }
@@ -174,10 +175,10 @@ fn measure(workspace: &Workspace, arguments: &Arguments, rustbox: &Path, directo
     report.samples = rounds::run(&report.contenders, arguments.rounds, &mut shuffle)?;
     report.calls = report.contenders.iter().map(|one| calls::count(one, directory)).collect::<Result<_>>()?;
     report.memory = memory::of_rustbox(&stage, &programs.fillers.waits)?;
-    let waiting = contender::all(&stage.with(&programs.fillers.waits, "waiting")?)?;
+    let waiting = contender::all(&stage.with(&programs.fillers.waits, "waiting")?, &boxloop)?;
     report.peaks = memory::of_all(&report.contenders, &waiting);
-    let [spawner, boxloop] = ["spawner", "boxloop"].map(|name| compile(workspace, directory, name));
-    report.warm = Some(warm::run(&stage, &spawner?, &boxloop?, arguments.rounds.max(50))?);
+    let spawner = compile(workspace, directory, "spawner")?;
+    report.warm = Some(warm::run(&stage, &spawner, &boxloop, arguments.rounds.max(50))?);
     report.steps = stages::breakdown(&stage, arguments.rounds)?;
     if !arguments.quick {
         throughputs(arguments, &mut report)?;

@@ -170,20 +170,21 @@ impl Report {
     }
 
     fn warm(&self, text: &mut String) {
-        let Some(Warm { p50_us, p95_us, bare_p50_us, busy_p50_us, busy_p95_us, per_second, c_per_second }) = self.warm
-        else {
-            return;
-        };
+        let Some(warm) = self.warm else { return };
+        let Warm { p50_us, p95_us, bare_p50_us, bare_p95_us, busy_p50_us, busy_p95_us, .. } = warm;
+        let Warm { per_second, c_per_second, c_full_per_second, .. } = warm;
         let _ = write!(
             text,
             "\n## Boxes that were prepared (`rustbox batch`)\n\n| | |\n|---|---|\n\
              | request to the payload's end, p50, a request 5 ms after the last result | {p50_us:.0} us |\n\
              | the same, p95 | {p95_us:.0} us |\n\
              | vfork, exec, wait in C, p50, with the same pauses | {bare_p50_us:.0} us |\n\
+             | the same, p95 | {bare_p95_us:.0} us |\n\
              | request to the payload's end, p50, while the next boxes are prepared | {busy_p50_us:.0} us |\n\
              | the same, p95 | {busy_p95_us:.0} us |\n\
              | runs per second, a worker for each processor, every box proved clean | {per_second:.0} |\n\
-             | single-use boxes per second of as many C loops, which set up no root and prove nothing | {c_per_second:.0} |\n"
+             | single-use boxes per second of as many C loops, which set up no root and prove nothing | {c_per_second:.0} |\n\
+             | the same with a root, credentials and a filter, and nothing proved | {c_full_per_second:.0} |\n"
         );
     }
 

@@ -22,13 +22,16 @@ pub(crate) struct Warm {
     pub(crate) p95_us: f64,
     /// vfork, exec, wait in C, with the same pauses.
     pub(crate) bare_p50_us: f64,
+    pub(crate) bare_p95_us: f64,
     /// From the request to the payload's end while other boxes are ended and prepared.
     pub(crate) busy_p50_us: f64,
     pub(crate) busy_p95_us: f64,
     /// With as many workers as there are processors, down to the proof of the last one.
     pub(crate) per_second: f64,
-    /// The same number of C loops.
+    /// The same number of C loops that make bare boxes.
     pub(crate) c_per_second: f64,
+    /// And of those that make full ones.
+    pub(crate) c_full_per_second: f64,
 }
 
 /// How long the C loops run, in seconds.
@@ -41,18 +44,20 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(crate) fn run(stage: &Stage, spawner: &Path, boxloop: &Path, runs: usize) -> Result<Warm> {
     let bare = spawn_times(stage, spawner, runs)?;
     let times = one_at_a_time(stage, runs)?;
-    let again = spawn_times(stage, spawner, runs)?;
+    let bare = [bare, spawn_times(stage, spawner, runs)?].concat();
     let (busy, _) = batch(stage, runs, 1)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let (_, per_second) = batch(stage, runs, workers)?;
     Ok(Warm {
         p50_us: percentile(&times, 50),
         p95_us: percentile(&times, 95),
-        bare_p50_us: percentile(&[bare, again].concat(), 50),
+        bare_p50_us: percentile(&bare, 50),
+        bare_p95_us: percentile(&bare, 95),
         busy_p50_us: percentile(&busy, 50),
         busy_p95_us: percentile(&busy, 95),
         per_second,
-        c_per_second: c_loops(stage, boxloop, workers)?,
+        c_per_second: c_loops(stage, boxloop, "bare", workers)?,
+        c_full_per_second: c_loops(stage, boxloop, "full", workers)?,
     })
 }
 
@@ -134,12 +139,12 @@ fn rate(stderr: &str) -> Result<f64> {
     words.trim().parse().with_context(|| format!("read the rate {words:?}"))
 }
 
-fn c_loops(stage: &Stage, boxloop: &Path, workers: usize) -> Result<f64> {
+fn c_loops(stage: &Stage, boxloop: &Path, kind: &str, workers: usize) -> Result<f64> {
     let root = cgroup2().context("no cgroup2 mount")?;
     let mut loops = Vec::new();
     for _ in 0..workers {
         let mut one = Command::new(boxloop);
-        one.args([SECONDS.as_ref(), stage.nothing.as_os_str(), root.as_os_str()]).args(v1_roots());
+        one.args([SECONDS.as_ref(), stage.nothing.as_os_str(), kind.as_ref(), root.as_os_str()]).args(v1_roots());
         loops.push(one.stdout(Stdio::piped()).spawn().context("start the C loop")?);
     }
     let mut sum = 0.0;
