@@ -13,7 +13,7 @@ use crate::filesystem::{Bind, BindAccess, RootSource, TmpfsMount};
 use crate::isolation::{Namespaces, Network, SeccompMode, WaitFor};
 use crate::limits::{CpuRate, CpuSet, Limits, MemoryMax, PidsMax, ResourceLimits};
 use crate::plan::RunPlan;
-use crate::units::{ByteSize, Seconds};
+use crate::units::{self, ByteSize, Seconds};
 
 /// A run as it was asked for. Every field that is not given has a documented default.
 ///
@@ -70,8 +70,10 @@ pub struct RunSpec {
     /// `--extra-time`; default 0.
     pub extra_time: Option<Seconds>,
     /// `--cpus`.
+    #[serde(deserialize_with = "units::text")]
     pub cpus: Option<String>,
     /// `--cpuset`.
+    #[serde(deserialize_with = "units::text")]
     pub cpuset: Option<String>,
     /// `--fsize`.
     pub fsize: Option<ByteSize>,

@@ -117,6 +117,22 @@ enum Written {
     Text(String),
 }
 
+impl Written {
+    fn into_text(self) -> String {
+        match self {
+            Self::Whole(number) => number.to_string(),
+            Self::Fraction(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+/// A text that may be written as the number that it is.
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let written = Option::<Written>::deserialize(deserializer);
+    Ok(written.map_err(|_| de::Error::custom("expected a number or a text"))?.map(Written::into_text))
+}
+
 macro_rules! serde_as_written {
     ($type:ty) => {
         impl Serialize for $type {
@@ -127,14 +143,9 @@ macro_rules! serde_as_written {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = match Written::deserialize(deserializer)
-                    .map_err(|_| de::Error::custom("expected a number or a text with a unit"))?
-                {
-                    Written::Whole(number) => number.to_string(),
-                    Written::Fraction(number) => number.to_string(),
-                    Written::Text(text) => text,
-                };
-                text.parse().map_err(de::Error::custom)
+                let written = Written::deserialize(deserializer);
+                let written = written.map_err(|_| de::Error::custom("expected a number or a text with a unit"))?;
+                written.into_text().parse().map_err(de::Error::custom)
             }
         }
     };

@@ -42,10 +42,10 @@ pub use controls::preflight;
 pub use error::Error;
 pub use host::{Host, Places};
 pub use lease::{FIRST_UID, UIDS};
-pub use pool::{Begun, Pool, PoolCounts, SLOTS_MAX};
+pub use pool::{Begun, NotStarted, Pool, PoolCounts, SLOTS_MAX};
 pub use prepared::{Prepared, is_prepared, prepare, prepared_mounts, unprepare};
 pub use progress::{Event, Progress, RunIo};
-pub use run::run;
+pub use run::{run, run_with};
 pub use streams::Files;
 
 /// The example of the README, run as a test.

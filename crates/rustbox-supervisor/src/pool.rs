@@ -97,6 +97,22 @@ impl Drop for Begun<'_> {
     }
 }
 
+/// A pool that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct NotStarted {
+    /// Why.
+    pub error: Error,
+    /// How the boxes ended that had been made: of each whether anything is left.
+    pub reports: Vec<RunReport>,
+}
+
+impl From<Error> for NotStarted {
+    fn from(error: Error) -> Self {
+        Self { error, reports: Vec::new() }
+    }
+}
+
 /// What a pool has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolCounts {
@@ -132,8 +148,14 @@ impl Pool {
     /// signalfd, ends one run.
     ///
     /// # Errors
-    /// A control is missing that the template's mode needs, or a box could not be prepared: then none is left.
-    pub fn start(host: Arc<Host>, template: RunPlan, slots: usize, interrupt: Option<OwnedFd>) -> Result<Self, Error> {
+    /// A control is missing that the template's mode needs, or a box could not be prepared: then all are ended, and the
+    /// reports say whether anything is left of one.
+    pub fn start(
+        host: Arc<Host>,
+        template: RunPlan,
+        slots: usize,
+        interrupt: Option<OwnedFd>,
+    ) -> Result<Self, NotStarted> {
         controls::require(&host, &template)?;
         if template.namespaces.mount && template.root == RootSource::Host {
             host.keep_system()?;
@@ -160,12 +182,19 @@ impl Pool {
             let first = first.clone();
             let thread = std::thread::Builder::new().name("rustbox-slot".to_owned());
             let spawned = thread.spawn(move || keeps.work(&first));
-            pool.threads.push(spawned.map_err(|source| Error::Thread { source })?);
+            match spawned {
+                Ok(thread) => pool.threads.push(thread),
+                Err(source) => return Err(pool.not_started(Error::Thread { source })),
+            }
         }
-        for _ in 0..slots {
-            firsts.recv().unwrap_or(Err(Error::PoolClosed))?;
+        match (0..slots).try_for_each(|_| firsts.recv().unwrap_or(Err(Error::PoolClosed))) {
+            Ok(()) => Ok(pool),
+            Err(error) => Err(pool.not_started(error)),
         }
-        Ok(pool)
+    }
+
+    fn not_started(self, error: Error) -> NotStarted {
+        NotStarted { error, reports: self.close() }
     }
 
     /// Runs a program, in a box that was prepared if it asks for nothing else; waits for one when none is free.

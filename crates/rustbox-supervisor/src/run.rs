@@ -26,8 +26,11 @@ pub fn run<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>) -> Result<RunRe
     run_with(host, plan, io, Files::default())
 }
 
-/// The same with files that are open already.
-pub(crate) fn run_with<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>, files: Files) -> Result<RunReport, Error> {
+/// The same with streams that are open already.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<'a>(host: &'a Host, plan: &'a RunPlan, io: RunIo<'a>, files: Files) -> Result<RunReport, Error> {
     controls::require(host, plan)?;
     check_passed(plan)?;
     let clock = Clock::start();

@@ -275,7 +275,9 @@ fn a_template_that_cannot_be_prepared_is_told_at_the_start_and_nothing_is_left()
     let broken =
         RunSpec { binds: vec![("/nowhere-at-all:/x".to_owned(), rustbox_core::BindAccess::ReadOnly)], ..spec("true") };
     let started = Pool::start(place.host(), broken.validate().unwrap(), 2, None);
-    let said = started.err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(said.contains("/nowhere-at-all"), "{said:?}");
+    let failed = started.err().unwrap();
+    assert!(failed.to_string().contains("/nowhere-at-all"), "{failed}");
+    assert!(!failed.reports.is_empty());
+    failed.reports.iter().for_each(assert_contained);
     assert_eq!(place.boxes(), 0, "a record is left");
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustbox_core::{BindAccess, ByteSize, RunPlan, RunSpec};
 use serde::Deserialize;
 
+use super::jobs;
 use crate::config::Settings;
 
 /// Most output that is kept in memory for a comparison, where no limit was asked for.
@@ -59,11 +60,39 @@ pub(super) struct Wrong {
     pub(super) reason: String,
 }
 
+/// What can be read of a line that is no job.
+#[derive(Deserialize)]
+struct Named {
+    id: Option<String>,
+}
+
+/// Reads a line, and names the key at which it is wrong.
+fn read(line: &[u8]) -> Result<Line, Wrong> {
+    // Else serde takes the elements of an array for the keys, in their order.
+    if line.first().is_some_and(|first| *first != b'{') {
+        return Err(Wrong { id: None, reason: "the line is no job: a job is a JSON object, {...}".to_owned() });
+    }
+    let mut text = serde_json::Deserializer::from_slice(line);
+    let wrong = |at: &str, error: &serde_json::Error| {
+        let id = serde_json::from_slice(line).ok().and_then(|named: Named| named.id);
+        Wrong { id, reason: format!("the line is no job: {at}{error}") }
+    };
+    let read = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+        let path = error.path().to_string();
+        // "." stands for the line as a whole.
+        wrong(&if path == "." { String::new() } else { format!("{path}: ") }, error.inner())
+    })?;
+    text.end().map_err(|error| wrong("", &error))?;
+    Ok(read)
+}
+
 impl Job {
     /// Reads one line, and lays it over what the configuration says.
-    pub(super) fn parse(line: &[u8], settings: &Settings) -> Result<Self, Wrong> {
-        let line: Line = serde_json::from_slice(line)
-            .map_err(|error| Wrong { id: None, reason: format!("the line is no job: {error}") })?;
+    pub(super) fn parse(line: &jobs::Line, settings: &Settings) -> Result<Self, Wrong> {
+        if line.is_cut {
+            return Err(Wrong { id: None, reason: jobs::TOO_LONG.to_owned() });
+        }
+        let line = read(&line.text)?;
         let wrong = |reason: &str| Wrong { id: line.id.clone(), reason: reason.to_owned() };
         let argv = match (&line.code, line.argv.is_empty()) {
             (Some(_), false) => return Err(wrong("argv and code: a job has one of them")),

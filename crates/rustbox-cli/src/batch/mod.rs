@@ -11,8 +11,10 @@
 mod depth;
 mod inputs;
 mod job;
+mod jobs;
 mod progress;
 mod results;
+mod start;
 mod stop;
 mod work;
 

@@ -1,11 +1,11 @@
 //! The results: written one whole line at a time, in order or as they come, and read again by `--resume`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use rustbox_core::RunReport;
+use rustbox_core::{ContainmentVerdict, RunReport};
 use serde::{Deserialize, Serialize};
 
 /// What became of one job.
@@ -19,7 +19,7 @@ pub(super) struct JobResult {
     pub(super) digest: String,
     /// Whether the output was what was expected; null when nothing was expected.
     pub(super) matches: Option<bool>,
-    /// Why there was no run; null when there was one.
+    /// Why there was no run, or why its output was not compared; else null.
     pub(super) error: Option<String>,
     pub(super) report: Option<Box<RunReport>>,
 }
@@ -40,6 +40,12 @@ pub(crate) enum ResultsError {
     /// It is there, and nobody said that it is to be continued.
     #[error("{} exists: continue it with --resume, or remove it", .0.display())]
     Exists(PathBuf),
+    /// It is a device, a FIFO or a directory.
+    #[error("{} is no file to which results can be added; without --out they go to standard output", .0.display())]
+    NoFile(PathBuf),
+    /// Another batch has it.
+    #[error("{}: another batch writes its results there", .0.display())]
+    Busy(PathBuf),
     /// It cannot be opened, read or written.
     #[error("{}", path.display())]
     File {
@@ -60,43 +66,105 @@ pub(crate) enum ResultsError {
 
 /// What `--resume` reads of a result.
 #[derive(Deserialize)]
-struct Done {
+struct Line {
     schema: String,
     job: u64,
     digest: String,
+    report: Option<LineReport>,
 }
 
-/// Opens a file for results. With `resume` the jobs that have one are returned with their digests, and a torn last line is
-/// removed; everything else in the file stays.
-pub(super) fn open(path: &Path, resume: bool) -> Result<(File, BTreeMap<u64, String>), ResultsError> {
+#[derive(Deserialize)]
+struct LineReport {
+    containment: LineContainment,
+}
+
+#[derive(Deserialize)]
+struct LineContainment {
+    verdict: ContainmentVerdict,
+}
+
+/// How every line of results begins.
+const BEGINNING: &[u8] = b"{\"schema\":\"rustbox.batch/v1\"";
+
+/// The jobs that have a result.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Their digests.
+    pub(super) jobs: BTreeMap<u64, String>,
+    /// What their results come to.
+    pub(super) tally: Tally,
+}
+
+/// What results say together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// A job has no report.
+    pub(super) failed: bool,
+    /// Something was left of a box.
+    pub(super) violated: bool,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, verdict: Option<ContainmentVerdict>) {
+        self.failed |= verdict.is_none();
+        self.violated |= verdict == Some(ContainmentVerdict::Violated);
+    }
+}
+
+/// Opens a file for results, and keeps others from it. With `resume` the jobs that have one are returned, and a torn last
+/// line is removed; everything else in the file stays, and a file that is none of ours is not touched.
+pub(super) fn open(path: &Path, resume: bool) -> Result<(File, Done), ResultsError> {
     let failed = |source| ResultsError::File { path: path.to_owned(), source };
-    if !resume {
-        let created = OpenOptions::new().write(true).create_new(true).open(path);
-        return match created {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(ResultsError::Exists(path.to_owned())),
-            created => Ok((created.map_err(failed)?, BTreeMap::new())),
-        };
+    // Of a FIFO or a device nobody waits to be told what it is.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(ResultsError::NoFile(path.to_owned()));
     }
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    let mut done = BTreeMap::new();
-    let mut whole = 0;
-    let mut reader = BufReader::new(&file);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let length = reader.read_until(b'\n', &mut line).map_err(failed)?;
-        // A line that was not ended was not written whole.
-        if length == 0 || line.last() != Some(&b'\n') {
-            break;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).create_new(!resume);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(ResultsError::Exists(path.to_owned()));
         }
-        match serde_json::from_slice::<Done>(&line) {
-            Ok(one) if one.schema == SCHEMA => done.insert(one.job, one.digest),
-            _ => return Err(ResultsError::Foreign { path: path.to_owned(), line: number }),
-        };
-        whole += u64::try_from(length).unwrap_or(0);
+        opened => opened.map_err(failed)?,
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(ResultsError::Busy(path.to_owned())),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
+    let (done, whole) = read(path, &file)?;
     file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).map_err(failed)?;
     Ok((file, done))
+}
+
+/// The results in a file, and how long they are without a torn last line.
+fn read(path: &Path, file: &File) -> Result<(Done, u64), ResultsError> {
+    let failed = |source| ResultsError::File { path: path.to_owned(), source };
+    let (mut done, mut whole) = (Done::default(), 0);
+    let mut reader = BufReader::new(file);
+    let mut text = Vec::new();
+    for number in 1.. {
+        text.clear();
+        let length = reader.read_until(b'\n', &mut text).map_err(failed)?;
+        if length == 0 {
+            break;
+        }
+        let foreign = || ResultsError::Foreign { path: path.to_owned(), line: number };
+        if text.last() != Some(&b'\n') {
+            // One that was not written whole, if it is one.
+            let common = text.len().min(BEGINNING.len());
+            if text.get(..common) != BEGINNING.get(..common) {
+                return Err(foreign());
+            }
+            break;
+        }
+        let line: Line =
+            serde_json::from_slice(&text).ok().filter(|line: &Line| line.schema == SCHEMA).ok_or_else(foreign)?;
+        done.tally.add(line.report.map(|report| report.containment.verdict));
+        done.jobs.insert(line.job, line.digest);
+        whole += u64::try_from(length).unwrap_or(0);
+    }
+    Ok((done, whole))
 }
 
 /// Where results go.
@@ -169,13 +237,31 @@ mod tests {
         for length in 0..=torn.len() {
             std::fs::write(&path, [&whole[..], &torn[..length]].concat()).unwrap();
             let (_, done) = open(&path, true).unwrap();
-            assert_eq!(done.keys().copied().collect::<Vec<_>>(), [1, 3]);
+            assert_eq!(done.jobs.keys().copied().collect::<Vec<_>>(), [1, 3]);
+            assert_eq!(done.tally, Tally { failed: true, violated: false });
             assert_eq!(std::fs::read(&path).unwrap(), whole);
         }
         assert!(matches!(open(&path, false), Err(ResultsError::Exists(_))));
         std::fs::write(&path, b"{}\n").unwrap();
         assert!(matches!(open(&path, true), Err(ResultsError::Foreign { line: 1, .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"{}\n");
+        // Nor is a file of somebody else's that has no line's end.
+        for theirs in [&b"secret"[..], b"{\"schema\":\"theirs", &[&whole[..], b"x"].concat()] {
+            std::fs::write(&path, theirs).unwrap();
+            assert!(matches!(open(&path, true), Err(ResultsError::Foreign { .. })));
+            assert_eq!(std::fs::read(&path).unwrap(), theirs);
+        }
+    }
+
+    #[test]
+    fn a_file_is_one_batchs_and_a_device_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let (_file, _) = open(&path, false).unwrap();
+        assert!(matches!(open(&path, true), Err(ResultsError::Busy(_))));
+        for (path, resume) in [("/dev/null", false), ("/dev/full", true), ("/", true)] {
+            assert!(matches!(open(Path::new(path), resume), Err(ResultsError::NoFile(_))), "{path}");
+        }
     }
 
     #[test]
@@ -188,7 +274,7 @@ mod tests {
             assert_eq!(room, if ordered { [0, 1, 2] } else { [1, 1, 1] });
             writer.finish().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
-            let jobs: Vec<u64> = text.lines().map(|line| serde_json::from_str::<Done>(line).unwrap().job).collect();
+            let jobs: Vec<u64> = text.lines().map(|line| serde_json::from_str::<Line>(line).unwrap().job).collect();
             assert_eq!(jobs, expected);
         }
     }

@@ -1,46 +1,42 @@
 //! The threads of a batch, and what it comes to.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::path::PathBuf;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustbox_core::{Cause, ContainmentVerdict, ExitCode, RunReport};
-use rustbox_supervisor::{Begun, Files, Pool};
+use rustbox_supervisor::PoolCounts;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::depth::{Depth, Queued};
 use super::inputs;
 use super::job::{Job, Wrong};
-use super::progress::{Now, Progress};
-use super::results::{self, JobResult, SCHEMA, Writer, digest};
-use super::stop::{Interrupts, Stop};
+use super::jobs::{Jobs, Line};
+use super::progress::{self, Now, Progress};
+use super::results::{self, Done, JobResult, ResultsError, SCHEMA, Tally, Writer, digest};
+use super::start::Start;
+use super::stop::Stop;
 use crate::args::BatchArgs;
-use crate::commands::host;
 use crate::config::Settings;
 use crate::error::CliError;
 use crate::health;
 use crate::output::say;
 use crate::signals::Signals;
 
-/// Longest line, in bytes: a job that needs more names files.
-const LINE_MAX: usize = 16 << 20;
 /// Results that may wait for one before them, for each worker.
 const ROOM: usize = 8;
 /// Some jobs have no report.
 const SOME_FAILED: u8 = 1;
 
-/// A line with its number, and its place among those that are run.
+/// A line with its place among those that are run.
 struct Task<'a> {
     place: u64,
-    number: u64,
-    line: Vec<u8>,
+    line: Line,
     queued: Queued<'a>,
 }
 
-/// A result with its place; none for a job that was interrupted.
+/// A result with its place; none for a job that was not run to its end.
 type Finished = (u64, Option<JobResult>);
 
 /// `rustbox batch`.
@@ -49,94 +45,33 @@ pub(crate) fn batch(settings: &Settings, args: &BatchArgs) -> Result<u8, CliErro
         return Err(CliError::Unprivileged);
     }
     rustbox_ns::ignore_file_size_signal().map_err(|error| CliError::Supervisor(error.into()))?;
+    raise_descriptors();
     // Before any thread is there, so that all of them have the mask.
     let signals = Signals::block()?;
     health::before_run(settings).inspect_err(|error| health::count_refusal(settings, error))?;
-    let jobs = Jobs::open(&args.jobs)?;
+    let workers = args.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    // Twice as many boxes as workers: while one is ended and the next prepared, another is there.
+    let slots = workers * 2;
+    let (stop, heard) = Stop::new(slots).map_err(CliError::Signals)?;
+    let mut jobs = Jobs::open(&args.jobs, heard.halted)?;
+    let pool = Start::new(settings, slots, heard.runs).inspect_err(|error| health::count_refusal(settings, error))?;
     let (out, done): (Box<dyn io::Write>, _) = match &args.out {
         Some(path) => {
             let (file, done) = results::open(path, args.resume).map_err(CliError::Results)?;
             (Box::new(file), done)
         }
-        None => (Box::new(io::stdout()), BTreeMap::new()),
+        None => (Box::new(io::stdout()), Done::default()),
     };
-    let interrupts = Interrupts::new().map_err(CliError::Signals)?;
-    let runs = interrupts.runs.try_clone().map_err(CliError::Signals)?;
-    let workers = args.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let pool = Start::new(settings, workers, runs).inspect_err(|error| health::count_refusal(settings, error))?;
-    let crew = Crew { settings, workers, stop: Stop::default(), pool, depth: Depth::open(settings) };
-    let writer = Writer::new(out, !args.unordered);
-    crew.run(jobs, done, writer, (signals, interrupts))
+    let total = jobs.check(&done.jobs)?;
+    let crew = Crew { settings, workers, stop, pool, depth: Depth::open(settings), out: args.out.clone(), total };
+    crew.run(jobs, done, Writer::new(out, !args.unordered), &signals)
 }
 
-/// The file of jobs.
-struct Jobs {
-    lines: Box<dyn BufRead + Send>,
-    total: Option<u64>,
-}
-
-impl Jobs {
-    fn open(path: &Path) -> Result<Self, CliError> {
-        if path.as_os_str() == "-" {
-            return Ok(Self { lines: Box::new(BufReader::new(io::stdin())), total: None });
-        }
-        let failed = |source| CliError::Jobs { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let is_file = file.metadata().map_err(failed)?.is_file();
-        let total = if is_file { Some(count(path).map_err(failed)?) } else { None };
-        Ok(Self { lines: Box::new(BufReader::new(file)), total })
-    }
-
-    /// The next line without its end; none at the end of the file.
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
-        let limit = u64::try_from(LINE_MAX).unwrap_or(u64::MAX);
-        if io::Read::take(&mut self.lines, limit).read_until(b'\n', &mut line)? == 0 {
-            return Ok(None);
-        }
-        if line.last() != Some(&b'\n') && line.len() == LINE_MAX {
-            // Too long: what follows is skipped, and the beginning is no job.
-            self.lines.skip_until(b'\n')?;
-        }
-        Ok(Some(line.trim_ascii().to_vec()))
-    }
-}
-
-fn count(path: &Path) -> io::Result<u64> {
-    let mut lines = 0;
-    let mut reader = BufReader::new(File::open(path)?);
-    while reader.skip_until(b'\n')? > 0 {
-        lines += 1;
-    }
-    Ok(lines)
-}
-
-/// The pool, which is started by the first job that can be run: its boxes are like that one's.
-struct Start {
-    host: Arc<rustbox_supervisor::Host>,
-    slots: usize,
-    interrupt: OwnedFd,
-    pool: std::sync::OnceLock<Result<Pool, CliError>>,
-}
-
-impl Start {
-    fn new(settings: &Settings, workers: usize, interrupt: OwnedFd) -> Result<Self, CliError> {
-        let host = Arc::new(host::open(settings)?);
-        // Twice as many boxes as workers: while one is ended and the next prepared, another is there.
-        Ok(Self { host, slots: workers * 2, interrupt, pool: std::sync::OnceLock::new() })
-    }
-
-    fn pool(&self, job: &Job) -> Result<&Pool, &CliError> {
-        let start = || {
-            let interrupt = self.interrupt.try_clone().map_err(CliError::Signals)?;
-            let pool = Pool::start(Arc::clone(&self.host), job.plan.clone(), self.slots, Some(interrupt));
-            pool.map_err(CliError::Supervisor)
-        };
-        self.pool.get_or_init(start).as_ref()
-    }
-
-    fn started(&self) -> Option<&Pool> {
-        self.pool.get()?.as_ref().ok()
+/// As many descriptors as this process may have: a box that waits takes some twenty.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(errno) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%errno, "the limit of open files is not raised");
     }
 }
 
@@ -147,17 +82,14 @@ struct Crew<'a> {
     stop: Stop,
     pool: Start,
     depth: Depth,
+    /// Where the results go, if not to standard output.
+    out: Option<PathBuf>,
+    /// Jobs in the file, where that is known.
+    total: Option<u64>,
 }
 
 impl Crew<'_> {
-    fn run(
-        self,
-        mut jobs: Jobs,
-        done: BTreeMap<u64, String>,
-        mut writer: Writer,
-        (signals, interrupts): (Signals, Interrupts),
-    ) -> Result<u8, CliError> {
-        let total = jobs.total;
+    fn run(self, mut jobs: Jobs, done: Done, mut writer: Writer, signals: &Signals) -> Result<u8, CliError> {
         let (give, tasks) = bounded(self.workers);
         let (finish, finished) = bounded(self.workers);
         let room = self.workers * ROOM;
@@ -168,33 +100,36 @@ impl Crew<'_> {
         }
         let (over, still_on) = io::pipe().map_err(CliError::Signals)?;
         let crew = &self;
-        let outcome = std::thread::scope(|scope| {
-            let watch = scope.spawn(move || {
-                interrupts.watch(&signals, &over, &crew.stop, crew.pool.slots);
-                signals
-            });
-            let feeder = scope.spawn(move || crew.feed(&mut jobs, &done, &give, &take_room));
+        let (written, fed) = std::thread::scope(|scope| {
+            scope.spawn(|| crew.stop.watch(signals, &over));
+            let known = &done.jobs;
+            let feeder = scope.spawn(move || crew.feed(&mut jobs, known, &give, &take_room));
             for _ in 0..self.workers {
                 let (tasks, finish) = (tasks.clone(), finish.clone());
                 scope.spawn(move || crew.work(&tasks, &finish));
             }
             drop((tasks, finish));
-            let written = crew.write(&mut writer, &finished, &give_room, total);
+            let written = crew.write(&mut writer, &finished, &give_room, &done);
+            if written.is_err() {
+                crew.stop.unwritten();
+            }
             // A writer that gave up leaves nobody waiting.
             drop((finished, give_room));
             let fed = feeder.join();
             drop(still_on);
-            let signals = watch.join();
-            (written, fed, signals)
+            (written, fed)
         });
-        let (written, fed, signals) = outcome;
         let tally = written?;
-        writer.finish().map_err(CliError::Stdout)?;
-        let fed = fed.map_err(|_| CliError::Stdout(io::ErrorKind::Other.into()))?;
-        let left = self.end(tally)?;
-        drop(signals);
-        fed?;
-        Ok(left)
+        writer.finish().map_err(|source| self.unwritten(source))?;
+        fed.map_err(|_| CliError::Stdout(io::ErrorKind::Other.into()))??;
+        self.end(tally)
+    }
+
+    fn unwritten(&self, source: io::Error) -> CliError {
+        match &self.out {
+            Some(path) => CliError::Results(ResultsError::File { path: path.clone(), source }),
+            None => CliError::Stdout(source),
+        }
     }
 
     /// Reads lines as long as there is room for their results.
@@ -205,23 +140,20 @@ impl Crew<'_> {
         give: &Sender<Task<'a>>,
         room: &Receiver<()>,
     ) -> Result<(), CliError> {
-        let (mut number, mut place) = (0, 0);
-        while self.stop.signal().is_none() {
-            let Some(line) = jobs.next().map_err(CliError::ReadJobs)? else { break };
-            number += 1;
-            if line.is_empty() {
-                continue;
+        let mut place = 0;
+        while let Some(line) = jobs.next()? {
+            // What was read when it was said is perhaps no whole line.
+            if self.stop.is_set() {
+                break;
             }
-            match done.get(&number) {
-                Some(known) if *known == digest(&line) => continue,
-                Some(_) => return Err(CliError::OtherJob { number }),
-                None => {}
+            if line.is_done(done)? || line.text.is_empty() {
+                continue;
             }
             if room.recv().is_err() {
                 break;
             }
             let queued = self.depth.enter();
-            if give.send(Task { place, number, line, queued }).is_err() {
+            if give.send(Task { place, line, queued }).is_err() {
                 break;
             }
             place += 1;
@@ -232,31 +164,32 @@ impl Crew<'_> {
     fn work(&self, tasks: &Receiver<Task<'_>>, finish: &Sender<Finished>) {
         for task in tasks {
             let place = task.place;
-            let result = if self.stop.signal().is_some() { None } else { self.one(task) };
+            let result = if self.stop.is_set() { None } else { self.one(task) };
             if finish.send((place, result)).is_err() {
                 break;
             }
         }
     }
 
-    /// Runs one job; no result when it was interrupted.
+    /// Runs one job; no result when it was interrupted, or not begun.
     fn one(&self, task: Task<'_>) -> Option<JobResult> {
+        let Task { line, queued, .. } = task;
         let mut result = JobResult {
             schema: SCHEMA,
-            job: task.number,
+            job: line.number,
             id: None,
-            digest: digest(&task.line),
+            digest: digest(&line.text),
             matches: None,
             error: None,
             report: None,
         };
-        match Job::parse(&task.line, self.settings) {
+        match Job::parse(&line, self.settings) {
             Err(Wrong { id, reason }) => (result.id, result.error) = (id, Some(reason)),
             Ok(job) => {
                 result.id.clone_from(&job.id);
-                match self.run_job(&job, task.queued) {
-                    Ok((report, _)) if report.cause == Cause::Interrupted => return None,
-                    Ok((report, matches)) => (result.report, result.matches) = (Some(report), matches),
+                match self.run_job(&job, queued, &mut result) {
+                    Ok(true) => {}
+                    Ok(false) => return None,
                     Err(error) => result.error = Some(error),
                 }
             }
@@ -264,18 +197,29 @@ impl Crew<'_> {
         Some(result)
     }
 
-    fn run_job(&self, job: &Job, queued: Queued<'_>) -> Result<(Box<RunReport>, Option<bool>), String> {
+    /// Runs a job, and writes down what became of it; false when nothing is to be written of it.
+    fn run_job(&self, job: &Job, queued: Queued<'_>, result: &mut JobResult) -> Result<bool, String> {
         let refused = |error: &CliError| health::count_refusal(self.settings, error);
-        let worker = health::before_run(self.settings).inspect_err(refused).map_err(|error| error.line())?;
-        let (files, output): (Files, _) = inputs::open(job).map_err(|error| format!("the job's files: {error}"))?;
-        let pool = self.pool.pool(job).inspect_err(|error| refused(error)).map_err(|error| error.line())?;
-        let begun = pool.begin(job.plan.clone(), files);
-        drop(queued);
-        let ended = begun.and_then(Begun::finish).map_err(CliError::Supervisor).inspect_err(refused);
-        let report = ended.map_err(|error| error.line())?;
+        let worker = match health::before_run(self.settings).inspect_err(refused) {
+            Ok(worker) => worker,
+            // No other job will be run either: that is the batch's affair and not this job's.
+            Err(error @ CliError::Quarantined(_)) => {
+                self.stop.refuse(error);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.line()),
+        };
+        let (files, comparison) = inputs::open(job).map_err(|error| format!("the job's files: {error}"))?;
+        let ran = self.pool.run(job, files, || drop(queued)).inspect_err(refused);
+        let report = ran.map_err(|error| error.line())?;
+        if report.cause == Cause::Interrupted {
+            return Ok(false);
+        }
         health::after_run(self.settings, worker.as_deref(), &report);
-        let matches = inputs::compare(job, output).map_err(|error| format!("compare the output: {error}"))?;
-        Ok((Box::new(report), matches))
+        result.report = Some(Box::new(report));
+        let matches = comparison.map(inputs::Comparison::matches).transpose();
+        result.matches = matches.map_err(|error| format!("compare the output: {error}"))?;
+        Ok(true)
     }
 
     fn write(
@@ -283,58 +227,70 @@ impl Crew<'_> {
         writer: &mut Writer,
         finished: &Receiver<Finished>,
         room: &Sender<()>,
-        total: Option<u64>,
+        done: &Done,
     ) -> Result<Tally, CliError> {
-        let mut progress = Progress::start();
-        let mut now = Now { total, ..Now::default() };
-        let mut violated = false;
-        for (place, result) in finished {
+        let mut progress = Progress::start(self.out.is_some());
+        let before = u64::try_from(done.jobs.len()).unwrap_or(0);
+        let mut now = Now { before, total: self.total, ..Now::default() };
+        let mut tally = done.tally;
+        loop {
+            now.queued = self.depth.now();
+            now.waiting = self.pool.started().map_or(0, |pool| pool.counts().waiting);
+            progress.show(&now);
+            let (place, result) = match finished.recv_timeout(progress::EVERY) {
+                Ok(finished) => finished,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             if let Some(result) = &result {
                 now.done += 1;
                 now.failed += u64::from(result.report.is_none());
-                violated |= result.report.as_ref().is_some_and(|report| is_violated(report));
+                tally.add(result.report.as_ref().map(|report| report.containment.verdict));
             }
-            let freed = writer.take(place, result).map_err(CliError::Stdout)?;
+            let freed = writer.take(place, result).map_err(|source| self.unwritten(source))?;
             for _ in 0..freed {
                 // The feeder may have gone already; then nobody needs room.
                 let _ = room.try_send(());
             }
-            now.queued = self.depth.now();
-            now.waiting = self.pool.started().map_or(0, |pool| pool.counts().waiting);
-            progress.show(&now);
         }
         say([progress.finish(&now)]);
-        Ok(Tally { failed: now.failed > 0, violated })
+        Ok(tally)
     }
 
     /// Ends the pool, and says what the batch came to.
-    fn end(self, tally: Tally) -> Result<u8, CliError> {
-        let mut violated = tally.violated;
-        if let Some(Ok(pool)) = self.pool.pool.into_inner() {
-            let counts = pool.counts();
-            tracing::info!(warm = counts.warm, cold = counts.cold, discarded = counts.discarded, "batch ended");
-            for report in pool.close() {
-                if report.containment.verdict != ContainmentVerdict::Contained {
-                    violated |= is_violated(&report);
-                    health::after_run(self.settings, None, &report);
-                }
-            }
+    fn end(self, mut tally: Tally) -> Result<u8, CliError> {
+        let mut unproved = false;
+        let (counts, reports) = self.pool.end();
+        if let Some(PoolCounts { warm, cold, discarded, .. }) = counts {
+            tracing::info!(warm, cold, discarded, "batch ended");
         }
-        Ok(match self.stop.signal() {
-            _ if violated => ExitCode::CONTAINMENT_VIOLATION,
-            Some(signal) => u8::try_from(128 + signal).unwrap_or(ExitCode::INTERNAL),
-            None if tally.failed => SOME_FAILED,
-            None => 0,
+        for report in reports.iter().filter(|report| report.containment.verdict != ContainmentVerdict::Contained) {
+            tally.violated |= report.containment.verdict == ContainmentVerdict::Violated;
+            unproved = true;
+            health::after_run(self.settings, None, report);
+            say([unproved_line(report)]);
+        }
+        if let Some(error) = self.stop.refused() {
+            let resume = if self.out.is_some() { "; --resume runs them later" } else { "" };
+            say(error.lines().into_iter().map(|line| format!("rustbox: {line}")));
+            say([format!("rustbox: batch: the jobs that have no result were not begun{resume}")]);
+        }
+        Ok(match (self.stop.signal(), self.stop.refused()) {
+            _ if tally.violated => ExitCode::CONTAINMENT_VIOLATION,
+            (Some(signal), _) => u8::try_from(128 + signal).unwrap_or(ExitCode::INTERNAL),
+            (None, Some(error)) => error.exit_code(),
+            (None, None) if unproved => ExitCode::INTERNAL,
+            (None, None) if tally.failed => SOME_FAILED,
+            (None, None) => 0,
         })
     }
 }
 
-fn is_violated(report: &RunReport) -> bool {
-    report.containment.verdict == ContainmentVerdict::Violated
-}
-
-/// What the results say together.
-struct Tally {
-    failed: bool,
-    violated: bool,
+/// What is said of a box that waited and of whose end there is no proof.
+fn unproved_line(report: &RunReport) -> String {
+    let verdict = format!("{:?}", report.containment.verdict).to_lowercase();
+    format!(
+        "rustbox: batch: a box that no job got, {}: {verdict}: {}; see `rustbox ps`, `rustbox cleanup {}`",
+        report.box_id, report.message, report.box_id
+    )
 }

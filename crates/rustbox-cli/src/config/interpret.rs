@@ -30,7 +30,7 @@ pub(super) fn interpret(path: &Path, entries: &[Entry]) -> Result<FileSettings, 
             }
             Ok(Some(canonical)) => {
                 settings.lines.push((canonical.clone(), entry.line));
-                run.insert(canonical, worded(entry));
+                run.insert(canonical, entry.value.clone());
             }
             Ok(None) => settings.lines.push((entry.key.clone(), entry.line)),
             Err(reason) => problems.push(refuse(reason)),
@@ -71,19 +71,11 @@ fn interpret_one(entry: &Entry, settings: &mut FileSettings) -> Result<Option<St
         add_list(key, texts(&entry.value)?, &mut settings.run)?;
         return Ok(None);
     }
-    let single = Map::from_iter([(entry.key.clone(), worded(entry))]);
+    let single = Map::from_iter([(entry.key.clone(), entry.value.clone())]);
     let spec = run_spec(single).map_err(|e| unknown_or(key, &json_message(&e)))?;
     let canonical = written_keys(&spec).next().ok_or("null is no value; leave the key out")?;
     check_range(spec)?;
     Ok(Some(canonical))
-}
-
-/// A number of CPUs, and a single CPU, read better without quotes; they are texts to a run.
-fn worded(entry: &Entry) -> Value {
-    match entry.value.as_number() {
-        Some(number) if matches!(entry.key.as_str(), "cpus" | "cpuset") => Value::String(number.to_string()),
-        _ => entry.value.clone(),
-    }
 }
 
 fn problem(path: &Path, entry: &Entry, reason: String) -> Problem {

@@ -80,7 +80,7 @@ fn every_job_has_its_report_in_order_and_a_bad_line_costs_itself_alone() {
     assert_eq!(of("last")["report"]["payload_exit_code"], json!(3));
     assert!(of("gone")["error"].as_str().unwrap().contains("no-such-file"), "{}", of("gone"));
     assert!(of("mem")["error"].as_str().unwrap().contains("--mem"));
-    assert_eq!(results[3]["id"], Value::Null, "the line with a typo is not understood at all");
+    assert!(of("typo")["error"].as_str().unwrap().contains("runn"), "{}", of("typo"));
     assert!(results[2]["error"].as_str().unwrap().contains("no job"));
     for result in &results {
         let report = &result["report"];
@@ -258,4 +258,204 @@ fn a_batch_whose_places_cannot_be_used_is_counted_as_refused() {
         assert!(said.stderr.contains("/nonexistent"), "{said:?}");
         assert_eq!(refused(&sandbox), [("other".to_owned(), number)], "{said:?}");
     }
+}
+
+/// A batch that is under way: its first result was read.
+fn under_way(sandbox: &Sandbox, args: &[&str]) -> (std::process::Child, std::io::BufReader<std::process::ChildStdout>) {
+    let mut command = sandbox.command();
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut stdout, &mut first).unwrap();
+    assert_eq!(results(&first).len(), 1);
+    (child, stdout)
+}
+
+/// What it said and returned; fails, and ends it, when it does not end.
+fn ended(mut child: std::process::Child) -> Said {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let limit = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
+    if rustix::event::poll(&mut fds, Some(&limit)) != Ok(1) {
+        child.kill().unwrap();
+        panic!("it did not end: {:?}", Said::from(child.wait_with_output().unwrap()));
+    }
+    Said::from(child.wait_with_output().unwrap())
+}
+
+fn left_boxes(sandbox: &Sandbox) -> usize {
+    std::fs::read_dir(sandbox.path().join("state/boxes")).unwrap().count()
+}
+
+// The pool is made for the first job that can have one, and of a job that can have none only its own run fails.
+#[test]
+fn a_first_job_that_no_box_can_be_made_for_costs_itself_alone() {
+    if !is_root() {
+        return;
+    }
+    for bad in [json!({"code": "true", "ro_bind": ["/nonexistent:/x"]}), json!({"code": "true", "run": {"cpuset": 99}})]
+    {
+        let sandbox = Sandbox::new();
+        jobs(&sandbox, &[bad.clone(), json!({"code": "true"}), json!({"code": "true"})]);
+        let said = sandbox.rustbox(["--log", "info", "batch", "jobs", "--workers", "1"]);
+        let found: Vec<Value> = results(&said.stdout).iter().map(|r| r["report"]["status"].clone()).collect();
+        assert_eq!(found[1..], [json!("OK"), json!("OK")], "{bad}: {said:?}");
+        assert_ne!(found[0], json!("OK"), "{bad}: {said:?}");
+        assert!(said.stderr.contains("warm=2"), "{bad}: {said:?}");
+        assert_eq!(left_boxes(&sandbox), 0, "{bad}");
+    }
+}
+
+// Nobody reads the results: what runs is killed, and the batch ends.
+#[test]
+fn results_that_nobody_takes_end_the_batch_and_what_it_runs() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let quick = json!({"code": "true"});
+    jobs(&sandbox, &[quick.clone(), quick.clone(), json!({"code": "sleep 1000"}), quick.clone(), quick]);
+    let (child, stdout) = under_way(&sandbox, &["batch", "jobs", "--workers", "2", "--unordered"]);
+    drop(stdout);
+    let said = ended(child);
+    assert_eq!(said.code, Some(125), "{said:?}");
+    assert!(said.stderr.contains("standard output"), "{said:?}");
+    assert_eq!(left_boxes(&sandbox), 0);
+}
+
+// A signal ends a batch that waits for its next job.
+#[test]
+fn a_signal_ends_a_batch_that_waits_for_jobs() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    for source in ["-", "fifo"] {
+        let mut command = sandbox.command();
+        command.args(["batch", source]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Held, so that there is no end of file.
+        let mut held = child.stdin.take().unwrap();
+        if source == "-" {
+            held.write_all(b"{\"code\": \"true\"}\n{\"code\": \"true").unwrap();
+        }
+        // Blocked, or not there yet: a signal that comes before it is blocked ends it as well.
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let blocked = || {
+            std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap().contains("SigBlk:\t0000000000004")
+        };
+        let start = std::time::Instant::now();
+        while !blocked() && start.elapsed().as_secs() < 20 {
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let said = ended(child);
+        assert_eq!(said.code, Some(143), "{source}: {said:?}");
+        assert!(results(&said.stdout).len() < 2, "half a line is no job: {said:?}");
+    }
+}
+
+// What was begun is finished, the rest has no result, and is run when the worker takes work again.
+#[test]
+fn a_worker_that_is_quarantined_meanwhile_begins_nothing_else() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    jobs(&sandbox, &vec![json!({"code": "sleep 0.2"}); 30]);
+    let mut command = sandbox.command();
+    command.args(["batch", "jobs", "--workers", "2", "--out", "out"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let out = sandbox.path().join("out");
+    let start = std::time::Instant::now();
+    while std::fs::read_to_string(&out).unwrap_or_default().is_empty() && start.elapsed().as_secs() < 20 {
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(sandbox.rustbox(["health", "--stop-accepting"]).code, Some(0));
+    let said = ended(child);
+    assert_eq!(said.code, Some(120), "{said:?}");
+    assert!(said.stderr.contains("--resume"), "{said:?}");
+    let first = results(&std::fs::read_to_string(&out).unwrap());
+    assert!((1..30).contains(&first.len()) && first.iter().all(|result| result["error"].is_null()), "{first:?}");
+    assert_eq!(sandbox.rustbox(["health", "--start-accepting"]).code, Some(0));
+    let said = batch(&sandbox, &["--workers", "2", "--out", "out", "--resume"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stderr.contains("30 of 30 done"), "{said:?}");
+    let all = results(&std::fs::read_to_string(&out).unwrap());
+    assert_eq!(numbers(&all).into_iter().collect::<BTreeSet<_>>(), (1..=30).collect());
+}
+
+// Nothing that is no result of ours is changed, and a changed job is seen before any is run.
+#[test]
+fn a_resumed_batch_changes_no_file_of_others_and_runs_no_other_jobs() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let all =
+        [json!({"code": "true"}), json!({"code": "exit 1", "expected": {"path": "gone"}}), json!({"code": "true"})];
+    jobs(&sandbox, &all);
+    let text = std::fs::read_to_string(sandbox.path().join("jobs")).unwrap();
+    sandbox.file("key", "secret");
+    for (file, content) in [("key", "secret"), ("jobs", text.as_str())] {
+        let said = batch(&sandbox, &["--out", file, "--resume"]);
+        assert_eq!(said.code, Some(125), "{said:?}");
+        assert!(said.stderr.contains("no result of a batch"), "{said:?}");
+        assert_eq!(std::fs::read_to_string(sandbox.path().join(file)).unwrap(), content);
+    }
+    assert_eq!(batch(&sandbox, &["--out", "out"]).code, Some(1));
+    let whole = std::fs::read_to_string(sandbox.path().join("out")).unwrap();
+    assert!(results(&whole)[1]["error"].as_str().unwrap().contains("expected: gone"), "{whole}");
+    // Nothing is left to be run, and a job has no report all the same.
+    assert_eq!(batch(&sandbox, &["--out", "out", "--resume"]).code, Some(1));
+    let lines: Vec<&str> = whole.lines().collect();
+    sandbox.file("out", &format!("{}\n", lines[1]));
+    sandbox.file("jobs", &text.replace("exit 1", "exit 2"));
+    let said = batch(&sandbox, &["--out", "out", "--resume"]);
+    assert_eq!(said.code, Some(125), "{said:?}");
+    assert!(said.stderr.contains("job 2"), "{said:?}");
+    assert_eq!(std::fs::read_to_string(sandbox.path().join("out")).unwrap(), format!("{}\n", lines[1]));
+}
+
+// At a FIFO nobody would notice a time limit; the message names the key.
+#[test]
+fn a_line_that_is_wrong_says_where_and_keeps_its_name() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        sandbox.path().join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    sandbox.file(
+        "jobs",
+        concat!(
+            r#"{"id": "pids", "code": "true", "run": {"pids": "many"}}"#,
+            "\n",
+            r#"{"id": "fifo", "code": "true", "stdin": {"path": "fifo"}}"#,
+            "\n",
+            r#"["array", ["/bin/true"]]"#,
+            "\n",
+            r#"{"id": "cpus", "code": "true", "run": {"cpus": 1, "cpuset": 0}}"#,
+            "\n",
+            r#"{"id": "more", "code": "true"} {}"#,
+        ),
+    );
+    let said = batch(&sandbox, &["--workers", "1"]);
+    let results = results(&said.stdout);
+    let error = |number: usize| results[number]["error"].as_str().unwrap_or_else(|| panic!("{said:?}"));
+    assert!(error(0).contains("run.pids: ") && results[0]["id"] == "pids", "{}", error(0));
+    assert!(error(1).contains("stdin: fifo"), "{}", error(1));
+    assert!(error(2).contains("JSON object"), "{}", error(2));
+    assert_eq!(results[3]["report"]["status"], "OK", "{said:?}");
+    assert!(error(4).contains("trailing"), "{}", error(4));
 }
