@@ -166,6 +166,7 @@ fn nothing_shared_can_be_used_up() {
     assert_holds("contain_descriptors");
     assert_holds("contain_disk");
     assert_holds("contain_inodes");
+    assert_holds("contain_socket_memory");
 }
 
 #[test]

@@ -157,7 +157,8 @@ fn open_some(dir: &Dir, pids: &[u32]) -> Result<(Vec<(u32, OwnedFd)>, usize), Er
         let named = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
         match named.and_then(|named| pidfd_open(named, PidfdFlags::empty())) {
             Ok(pidfd) => opened.push((pid, pidfd)),
-            Err(Errno::SRCH) if pid != 0 => {}
+            // It has ended. Its number may be a thread's by now: that is EINVAL, and ENOENT since Linux 6.15.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) if pid != 0 => {}
             Err(Errno::MFILE | Errno::NFILE) if !opened.is_empty() => return Ok((opened, tried)),
             Err(e) => return Err(Error::KillMember { path: dir.path.clone(), pid, source: e.into() }),
         }

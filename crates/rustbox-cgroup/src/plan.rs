@@ -72,6 +72,9 @@ fn memory(settings: &mut Vec<Setting>, root: usize, version: Version, bytes: u64
             // Memory and swap together, which may never be less than memory alone: hence the second.
             let swap = pages("swap", "memory.memsw.limit_in_bytes");
             settings.push(Setting { absent: Absent::SwapAccounting, ..swap });
+            // What sockets buffer is counted apart on v1, and not at all until it has a limit (`mem_cgroup_sk_alloc` in
+            // `mm/memcontrol.c`); on v2 it is memory like any other.
+            settings.push(pages("socket_memory", "memory.kmem.tcp.limit_in_bytes"));
         }
         Version::V2 => {
             settings.push(pages("memory", "memory.max"));

@@ -61,6 +61,8 @@ stages! {
     LoginUid = 8, "set the audit login uid";
     /// `unshare(CLONE_NEWCGROUP)` after the attach.
     CgroupNamespace = 9, "create the cgroup namespace";
+    /// `oom_score_adj`, scheduling and their limits, where the supervisor's are better than those of everybody.
+    Inherited = 37, "give up the supervisor's place before others";
     /// `setns` into the network namespace, where that was made before the init.
     Network = 35, "enter the network namespace";
     /// `setns` into an empty mount namespace, where there is one to begin from, and `unshare(CLONE_NEWNS)`.

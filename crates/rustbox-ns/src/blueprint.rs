@@ -13,6 +13,7 @@ use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open};
 use crate::empty::EmptyMounts;
 use crate::error::Error;
 use crate::idmap::IdMaps;
+use crate::inherited::Inherited;
 use crate::root::SHOWN_MAX;
 use crate::root_plan::{RootPlan, c};
 use crate::seccomp;
@@ -86,6 +87,7 @@ pub struct Blueprint {
     pub(crate) attach: Vec<RawFd>,
     pub(crate) loginuid: CString,
     pub(crate) bounding: u64,
+    pub(crate) inherited: Inherited,
     pub(crate) wait: WaitFor,
     pub(crate) backstop_ns: Option<u64>,
     pub(crate) payload: PayloadPlan,
@@ -130,6 +132,7 @@ impl Blueprint {
             attach: resources.attach.iter().map(AsRawFd::as_raw_fd).collect(),
             loginuid: c(resources.uid.to_string())?,
             bounding,
+            inherited: Inherited::read()?,
             wait: plan.wait,
             backstop_ns: backstop(&plan.limits),
             payload,

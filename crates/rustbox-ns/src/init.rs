@@ -6,7 +6,8 @@
 //! pidfd of the supervisor in every wait (code, works where the signal was lost).
 //!
 //! 1. Arm: parent-death signal, name, no core dump, close every descriptor that is not needed,
-//!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, enter
+//!    look whether the supervisor still lives, attach to cgroup v1, take an audit session, give up what would be a place
+//!    before others, enter
 //!    the network namespace if there is one already, make the cgroup namespace, leave the host's mounts if there is an
 //!    empty mount namespace to begin from, say *armed*.
 //! 2. Build the root, take the host's away, drop the bounding set: in namespaces that nobody else has seen, so that this
@@ -86,6 +87,7 @@ fn arm(plan: &Blueprint, supervisor: BorrowedFd<'_>) -> Result<Option<Shown>, Fa
     die_if_orphaned(plan);
     let attach_cpu_ns = attach(plan).map_err(Failure::at(Stage::Attach))?;
     let loginuid_errno = take_audit_session(plan).err().map_or(0, Errno::raw_os_error);
+    plan.inherited.leave().map_err(Failure::at(Stage::Inherited))?;
     if let Some(network) = &plan.network {
         let entered = move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
         entered.map_err(Failure::at(Stage::Network))?;

@@ -10,6 +10,7 @@ mod empty;
 mod error;
 mod fdpass;
 mod idmap;
+mod inherited;
 mod init;
 mod job;
 mod later;

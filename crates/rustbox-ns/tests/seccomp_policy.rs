@@ -285,7 +285,7 @@ fn sockets_are_local_or_of_the_internet() {
 
 #[test]
 fn the_callers_terminal_cannot_be_typed_into() {
-    for request in [0x5412_u64, 0x541c, 0x5423] {
+    for request in [0x5412_u64, 0x541c, 0x5423, 0x540a] {
         for high in [0, 1, 0x8000_0000, 0xffff_ffff_u64] {
             assert_eq!(x86("ioctl", &[0, request | high << 32]), "EPERM");
         }

@@ -118,6 +118,8 @@ fn take_lock(context: &Context<'_>, record: &Record, keeper: &Keeper) -> Result<
     match BoxLock::take(context.host, record, keeper)? {
         Taken::Ours(lock) => return Ok(lock),
         Taken::Busy { owner } => return Err(Error::Busy { id: id.clone(), owner }),
+        // What is kept for somebody to look at is not a run's to remove.
+        Taken::Stale(stale) if stale.is_kept() => return Err(Error::Kept { id: id.clone() }),
         // Somebody died here and took the keeper along: what is left is collected first.
         Taken::Stale(stale) => collect::collect_locked(context.host, id, Some(stale))?,
     };

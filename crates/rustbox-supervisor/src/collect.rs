@@ -18,6 +18,15 @@ use crate::teardown::{KILL_LIMIT, chain};
 
 /// How long the removal of an empty cgroup may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a dead box may take to be empty, and its cgroup to be removed.
+#[derive(Clone, Copy)]
+struct Limits {
+    empty: Duration,
+    remove: Duration,
+}
+
+/// For a run that has ended and only looks after others.
+const SHORT: Limits = Limits { empty: Duration::from_secs(1), remove: Duration::from_millis(200) };
 /// How often a box that is replaced under our eyes is looked at again.
 const ATTEMPTS: u32 = 16;
 
@@ -168,8 +177,14 @@ pub(crate) fn sweep(host: &Host) -> Result<(), Error> {
         if let Some(Taken::Stale(stale)) = BoxLock::open(host, id)?
             && !stale.is_kept()
         {
-            let collected = collect_locked(host, id, Some(stale))?;
+            let collected = collect_within(host, id, Some(stale), SHORT)?;
             tracing::warn!(box_id = %id, ?collected, "collected what a dead supervisor left");
+            // Else every run to come would try it again, and wait.
+            if let Collected::Left { remains, .. } = collected
+                && let Some(Taken::Stale(stale)) = BoxLock::open(host, id)?
+            {
+                stale.keep(host, &remains.join("; "))?;
+            }
         }
     }
     Ok(())
@@ -177,6 +192,10 @@ pub(crate) fn sweep(host: &Host) -> Result<(), Error> {
 
 /// Collects a box whose lock in the state directory is held here, or which has none there.
 pub(crate) fn collect_locked(host: &Host, id: &BoxId, stale: Option<BoxLock>) -> Result<Collected, Error> {
+    collect_within(host, id, stale, Limits { empty: KILL_LIMIT, remove: REMOVE_LIMIT })
+}
+
+fn collect_within(host: &Host, id: &BoxId, stale: Option<BoxLock>, limits: Limits) -> Result<Collected, Error> {
     let mut actions = Vec::new();
     let mut remains = Vec::new();
     for _ in 0..ATTEMPTS {
@@ -186,7 +205,7 @@ pub(crate) fn collect_locked(host: &Host, id: &BoxId, stale: Option<BoxLock>) ->
             Lock::Busy => return Ok(Collected::Alive { owner: None }),
             Lock::Replaced => continue,
             Lock::Acquired => {
-                empty(group, &mut actions, &mut remains);
+                empty(group, limits, &mut actions, &mut remains);
                 break;
             }
         }
@@ -216,7 +235,7 @@ pub(crate) fn collect_locked(host: &Host, id: &BoxId, stale: Option<BoxLock>) ->
 }
 
 /// Thaws, kills, waits and removes.
-fn empty(group: BoxCgroup, actions: &mut Vec<String>, remains: &mut Vec<String>) {
+fn empty(group: BoxCgroup, limits: Limits, actions: &mut Vec<String>, remains: &mut Vec<String>) {
     if let Err(error) = group.thaw() {
         remains.push(chain("its cgroup could not be thawed", &error));
     }
@@ -224,13 +243,13 @@ fn empty(group: BoxCgroup, actions: &mut Vec<String>, remains: &mut Vec<String>)
         Ok(method) => actions.push(format!("killed its processes ({method:?})")),
         Err(error) => remains.push(chain("its processes could not be killed", &error)),
     }
-    match group.wait_empty(KILL_LIMIT) {
+    match group.wait_empty(limits.empty) {
         Ok(emptied) if emptied.is_empty() => actions.push("saw it empty".to_owned()),
         Ok(populated) => remains.push(format!("{}: {populated:?}", leftover::TIMEOUT)),
         Err(error) => remains.push(chain("whether it is empty could not be read", &error)),
     }
     let paths = group.paths();
-    match group.remove(REMOVE_LIMIT) {
+    match group.remove(limits.remove) {
         Ok(()) => actions.extend(paths.iter().map(|path| format!("removed {}", path.display()))),
         Err(error) => {
             let failed =

@@ -40,6 +40,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A box of this name was not clean when it ended.
+    #[error(
+        "box {id}: what it left is kept until somebody has looked: `rustbox audit --box {id}`, then `rustbox cleanup {id}`"
+    )]
+    Kept {
+        /// Its name.
+        id: BoxId,
+    },
     /// A file of ours could not be locked.
     #[error("lock {}", path.display())]
     Flock {

@@ -44,7 +44,6 @@ pub struct Host {
     system: OnceLock<System>,
     keepers: Keepers,
     boot_id: String,
-    kernel: String,
     pid: u32,
     starttime_ticks: u64,
 }
@@ -68,7 +67,6 @@ impl Host {
             keepers: Keepers::default(),
             hierarchies,
             boot_id: read_kernel("/proc/sys/kernel/random/boot_id")?,
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             pid: std::process::id(),
             starttime_ticks: own_starttime()?,
         })
@@ -88,8 +86,8 @@ impl Host {
 
     /// `uname -r`.
     #[must_use]
-    pub fn kernel(&self) -> &str {
-        &self.kernel
+    pub fn kernel(&self) -> String {
+        rustix::system::uname().release().to_string_lossy().into_owned()
     }
 
     /// The directory of all boxes' records.

@@ -17,8 +17,9 @@ use rustbox_cgroup::BoxCgroup;
 use rustbox_core::{BoxId, CgroupBackend, Network, RunPlan};
 use rustbox_ns::{Process, receive_fds, send_fds, spawn_helper};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
-use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 
 use crate::error::Error;
@@ -104,8 +105,9 @@ impl Keeper {
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = pair.map_err(Error::call("socketpair for the keeper"))?;
         // Next to the socket, if nothing is in between: then the keeper has one gap less to close.
-        let supervisor =
-            pidfd_open(getpid(), PidfdFlags::empty()).map_err(Error::call("pidfd_open of this process"))?;
+        let own = i32::try_from(host.pid()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
+        let supervisor = own.and_then(|own| pidfd_open(own, PidfdFlags::empty()));
+        let supervisor = supervisor.map_err(Error::call("pidfd_open of this process"))?;
         let names = host
             .keepers()
             .are_wanted()

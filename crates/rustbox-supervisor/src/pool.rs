@@ -310,10 +310,7 @@ impl Shared {
 
     /// Ends a box that no run got.
     pub(crate) fn discard(&self, waiting: Waiting) {
-        match waiting.discard(&self.host, &self.template) {
-            Ok(report) => self.keep(report),
-            Err(error) => tracing::error!(%error, "a box that waited could not be ended"),
-        }
+        self.keep(waiting.discard(&self.host, &self.template));
     }
 
     fn keep(&self, report: RunReport) {

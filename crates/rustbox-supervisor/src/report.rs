@@ -157,7 +157,7 @@ impl Remains {
             stderr_bytes,
             output_integrity: self.streams.integrity(),
             controls: controls::of_run(context.host, context.plan, &self.sandbox.facts, told, self.uid),
-            kernel: context.host.kernel().to_owned(),
+            kernel: context.host.kernel(),
             uid: told.started.map(|_| self.uid),
             timings: self.timings(context),
             actions: context.actions.clone(),

@@ -12,6 +12,7 @@ use rustbox_ns::{Blueprint, Init, Job, Resources, namespace_ids, planned_namespa
 use crate::claim::Claim;
 use crate::host::Host;
 use crate::keeper::TAG_CGROUPS;
+use crate::leftover;
 use crate::progress::{Context, Event};
 use crate::streams::Streams;
 use crate::told::Told;
@@ -26,6 +27,8 @@ const SIGKILL: u32 = 9;
 #[derive(Debug, Default)]
 pub(crate) struct Sandbox {
     pub(crate) cgroup: Option<BoxCgroup>,
+    /// What a failed creation of it could not remove again.
+    pub(crate) left: Vec<String>,
     pub(crate) init: Option<Init>,
     pub(crate) told: Told,
     pub(crate) facts: Facts,
@@ -107,11 +110,11 @@ impl Sandbox {
         draw: impl FnOnce(&RunPlan, &Resources<'_>) -> Result<Blueprint, rustbox_ns::Error>,
     ) -> Result<Blueprint, Stop> {
         let plan = context.plan;
-        let cgroup = context
-            .host
-            .hierarchies()
-            .create(&context.id, &plan.limits, plan.mode)
-            .map_err(|error| failed(Stage::Cgroup)(&error))?;
+        let created = context.host.hierarchies().create(&context.id, &plan.limits, plan.mode);
+        let cgroup = created.map_err(|error| {
+            self.left = left_by(&error);
+            failed(Stage::Cgroup)(&error)
+        })?;
         let cgroup = self.cgroup.insert(cgroup);
         claim.keeper.hand_over(TAG_CGROUPS, &cgroup.lock_fds()).map_err(|error| failed(Stage::Cgroup)(&error))?;
         context.tell(Event::CgroupsCreated);
@@ -230,6 +233,15 @@ impl Sandbox {
         self.facts.read_lifeline(context.host, pid, blueprint)?;
         self.facts.read_audit_session(pid, &self.told)
     }
+}
+
+/// The directories that a failed creation has left, each with the reason.
+fn left_by(error: &rustbox_cgroup::Error) -> Vec<String> {
+    let rustbox_cgroup::Error::UndoCreate { undo, .. } = error else { return Vec::new() };
+    let one = |failure: &rustbox_cgroup::RemoveFailure| {
+        format!("{}: {}: {}", leftover::CGROUP, failure.path.display(), failure.source)
+    };
+    undo.failures.iter().map(one).collect()
 }
 
 fn attach_fds(cgroup: &BoxCgroup) -> Vec<std::os::fd::BorrowedFd<'_>> {

@@ -104,22 +104,22 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Opens what the plan names. Nothing of the box exists yet.
-    pub(crate) fn open(plan: &RunPlan) -> Result<Self, Error> {
-        Self::open_with(plan, Files::default())
+    /// Those of a box that has no program.
+    pub(crate) fn none() -> Self {
+        Self {
+            given: [const { None }; 3],
+            captures: [const { None }; 2],
+            limit: None,
+            over_limit: false,
+            cut_short: false,
+        }
     }
 
     /// Opens what the plan names, where it was not given open.
     pub(crate) fn open_with(plan: &RunPlan, files: Files) -> Result<Self, Error> {
-        let named = || plan.stdin.as_deref().map(|path| open_file("--stdin", path, OFlags::RDONLY)).transpose();
+        let named = || plan.stdin.as_deref().map(open_stdin).transpose();
         let stdin = files.stdin.map_or_else(named, |fd| Ok(Some(fd)))?;
-        let mut streams = Self {
-            given: [stdin, None, None],
-            captures: [None, None],
-            limit: plan.limits.output,
-            over_limit: false,
-            cut_short: false,
-        };
+        let mut streams = Self { given: [stdin, None, None], limit: plan.limits.output, ..Self::none() };
         let wanted = [
             ("--stdout", plan.stdout.as_deref(), files.stdout, OwnStream::Stdout),
             ("--stderr", plan.stderr.as_deref(), files.stderr, OwnStream::Stderr),
@@ -212,6 +212,19 @@ impl Streams {
             OutputIntegrity::Complete
         }
     }
+}
+
+/// Opens what the program reads. At a FIFO that would be to wait for somebody, whatever the limits and signals.
+fn open_stdin(path: &Path) -> Result<OwnedFd, Error> {
+    let failed = |source| Error::Stream { flag: "--stdin", path: path.to_owned(), source };
+    let fd = open_file("--stdin", path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    let found = rustix::fs::fstat(&fd).map_err(|errno| failed(errno.into()))?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::Fifo {
+        let advice = "a FIFO is not waited for; open it for rustbox: < FIFO";
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, advice)));
+    }
+    rustix::fs::fcntl_setfl(&fd, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    Ok(fd)
 }
 
 fn open_file(flag: &'static str, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {

@@ -62,6 +62,8 @@ struct Autopsy {
     proofs: Vec<String>,
     findings: Vec<Finding>,
     failures: Vec<String>,
+    /// Whether a failed creation has left a cgroup.
+    is_left: bool,
     init: Option<OwnedFd>,
 }
 
@@ -78,6 +80,8 @@ pub(crate) fn end(
     let existed = sandbox.init.is_some();
     let init_pid = sandbox.init.as_ref().map(|init| init.process().pid());
     autopsy.take_stock(sandbox.cgroup.as_ref(), init_pid);
+    autopsy.is_left = !sandbox.left.is_empty();
+    autopsy.failures.append(&mut sandbox.left);
     let killed = Instant::now();
     let killed_at_ns = context.clock.elapsed_ns();
     kill(context, &sandbox, reason, &mut autopsy);
@@ -270,6 +274,7 @@ impl Autopsy {
             proofs: Vec::new(),
             findings: Vec::new(),
             failures: Vec::new(),
+            is_left: false,
             init: None,
         }
     }
@@ -364,6 +369,10 @@ impl Autopsy {
         if existed && cgroup_removed != Some(true) {
             doubts.push("the box's cgroups were not removed".to_owned());
         }
+        // Nothing was ever in a cgroup whose creation failed, but it is there.
+        if self.is_left {
+            doubts.push("what was made of the box's cgroups was not removed".to_owned());
+        }
         if existed && self.emptied.is_none() {
             doubts.push("the box was not seen empty".to_owned());
         }
@@ -402,7 +411,7 @@ impl Autopsy {
 pub(crate) fn complete(findings: &mut [Finding], context: &Context<'_>) {
     for finding in findings {
         finding.box_id = Some(context.id.clone());
-        finding.kernel = context.host.kernel().to_owned();
+        finding.kernel = context.host.kernel();
         finding.first_seen = now_rfc3339();
         finding.last_seen.clone_from(&finding.first_seen);
         finding.escalate = true;

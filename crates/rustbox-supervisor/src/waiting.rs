@@ -80,10 +80,7 @@ impl Waiting {
         let mut sandbox = Sandbox::default();
         match sandbox.prepare(&mut context, &claim) {
             Ok(blueprint) => Ok(Self { id: context.id, claim, sandbox, blueprint }),
-            Err(stop) => {
-                let streams = Streams::open(&plan).map_err(Err)?;
-                Err(Ok(Box::new(conclude(&mut context, claim, sandbox, streams, Err(stop)))))
-            }
+            Err(stop) => Err(Ok(Box::new(conclude(&mut context, claim, sandbox, Streams::none(), Err(stop))))),
         }
     }
 
@@ -109,13 +106,12 @@ impl Waiting {
     }
 
     /// Ends it unused, with the same proof as any other box.
-    pub(crate) fn discard(self, host: &Host, template: &RunPlan) -> Result<RunReport, Error> {
+    pub(crate) fn discard(self, host: &Host, template: &RunPlan) -> RunReport {
         let plan = no_streams(template);
         let mut nobody = |_: &crate::progress::Progress| {};
         let io = RunIo { interrupt: None, observer: &mut nobody };
-        let streams = Streams::open(&plan)?;
         let mut context = Context { host, plan: &plan, id: self.id, clock: Clock::start(), io, actions: Vec::new() };
         let unused = Err(Stop::Killed(KillReason::MainEnded));
-        Ok(conclude(&mut context, self.claim, self.sandbox, streams, unused))
+        conclude(&mut context, self.claim, self.sandbox, Streams::none(), unused)
     }
 }

@@ -1,5 +1,7 @@
 //! `rustbox run`: from flags to a plan, to the supervisor, to reports.
 
+use std::mem::ManuallyDrop;
+
 use rustbox_core::{Controls, ExitCode, Mode, RunPlan, RunReport};
 use rustbox_supervisor::{Progress, RunIo};
 
@@ -54,7 +56,7 @@ fn plan(settings: &Settings, args: RunArgs) -> Result<RunPlan, CliError> {
 
 fn supervise(settings: &Settings, plan: RunPlan, mut reports: Reports) -> Result<u8, CliError> {
     let signals = match ready(&reports) {
-        Ok(signals) => signals,
+        Ok(signals) => ManuallyDrop::new(signals),
         Err(error) => {
             health::count_refusal(settings, &error);
             return Ok(reports.refuse(&error, &Patience::endless()));
@@ -91,7 +93,8 @@ fn in_a_box(
     reports: &mut Reports,
 ) -> Result<RunReport, CliError> {
     let worker = health::before_run(settings)?;
-    let host = host::open(settings)?;
+    // What is open goes with the process, which this run is.
+    let host = ManuallyDrop::new(host::open(settings)?);
     let mut observer = |progress: &Progress| reports.step(progress);
     let io = RunIo { interrupt: Some(signals.fd()), observer: &mut observer };
     let report = rustbox_supervisor::run(&host, plan, io).map_err(CliError::Supervisor)?;

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
 
 use crate::signals::Signals;
@@ -40,6 +41,7 @@ impl<'s> Patience<'s> {
     /// # Errors
     /// As of `write`; `TimedOut` when a signal came and nobody read.
     pub(super) fn write_all(&self, out: impl AsFd, mut rest: &[u8]) -> io::Result<()> {
+        go_to_the_end(&out);
         while !rest.is_empty() {
             self.wait(&out)?;
             match rustix::io::write(&out, rest.get(..PIECE).unwrap_or(rest)) {
@@ -71,6 +73,16 @@ impl<'s> Patience<'s> {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "a signal came, and nobody reads"));
             }
         }
+    }
+}
+
+/// A file that a payload had too has one position for both: wherever that was left, what follows comes after everything that
+/// is there, and nothing after it.
+fn go_to_the_end(out: impl AsFd) {
+    let is_file =
+        rustix::fs::fstat(&out).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile);
+    if is_file {
+        let _ = rustix::fs::seek(&out, SeekFrom::End(0));
     }
 }
 

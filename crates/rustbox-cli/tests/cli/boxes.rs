@@ -290,3 +290,149 @@ fn a_set_uid_rustbox_does_nothing() {
         assert!(said.stderr.contains("set-uid"), "{said:?}");
     }
 }
+
+/// What a run prints that is started by `sh -c BEFORE` in the same process.
+fn run_after(sandbox: &Sandbox, before: &str, code: &str) -> std::io::Result<Said> {
+    let rustbox = sandbox.command();
+    let mut command = std::process::Command::new("/bin/sh");
+    let script = format!("{before} && exec \"$0\" run --quiet --code \"$1\"");
+    command.arg("-c").arg(script).arg(rustbox.get_program()).arg(code).current_dir(sandbox.path());
+    for (name, value) in rustbox.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+        command.env(name, value);
+    }
+    command.output().map(Said::from)
+}
+
+// Fields 19 and 41 of `stat`: nice and policy (proc_pid_stat(5)).
+const PLACE: &str = "cut -d' ' -f19,41 /proc/self/stat; grep -E 'nice priority|realtime priority' /proc/self/limits | tr -s ' '; \
+                     cat /proc/self/oom_score_adj";
+const LIMITS: &str = "Max nice priority 0 0 \nMax realtime priority 0 0 \n";
+
+#[test]
+fn a_box_has_no_place_before_others_although_its_supervisor_has() {
+    if !crate::batch::is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let ordinary = run_after(&sandbox, ":", PLACE).unwrap();
+    assert_eq!(ordinary.stdout, format!("0 0\n{LIMITS}0\n"), "{ordinary:?}");
+    let before = [
+        "renice -n -5 $$ >&2",
+        "chrt -r -p 3 $$",
+        "prlimit --pid $$ --rtprio=5",
+        "prlimit --pid $$ --nice=25",
+        "echo -500 > /proc/$$/oom_score_adj",
+    ];
+    for before in before {
+        // Not everybody may: a service manager may.
+        let may = std::process::Command::new("/bin/sh").args(["-c", before]).output().unwrap().status.success();
+        if !may {
+            eprintln!("SKIP: {before}");
+            continue;
+        }
+        let said = run_after(&sandbox, before, PLACE).unwrap();
+        assert_eq!(said.stdout, ordinary.stdout, "{before}: {said:?}");
+    }
+    // What puts it behind them stays.
+    let behind = run_after(&sandbox, "renice -n 7 $$ >&2 && echo 300 > /proc/$$/oom_score_adj", PLACE).unwrap();
+    assert_eq!(behind.stdout, format!("7 0\n{LIMITS}300\n"), "{behind:?}");
+}
+
+// The file position is the program's as well: wherever it leaves it, the report is the last line.
+#[test]
+fn a_program_cannot_write_the_last_line_of_a_file_that_it_shares() {
+    if !crate::batch::is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let forge = r#"import os; os.write(1, b"\n" * 65536 + b'{"status":"OK"}\n'); os.write(2, b"\n" * 65536 + b"rustbox: OK\n"); [os.lseek(fd, 0, 0) for fd in (1, 2)]; os._exit(7)"#;
+    let mut command = sandbox.command();
+    let open = |name: &str| std::fs::File::create(sandbox.path().join(name)).unwrap();
+    command.args(["run", "--json", "--", "python3", "-c", forge]).stdout(open("out")).stderr(open("err"));
+    assert_eq!(command.status().unwrap().code(), Some(7));
+    let last = |name: &str| {
+        let text = std::fs::read_to_string(sandbox.path().join(name)).unwrap();
+        text.lines().next_back().unwrap_or_default().to_owned()
+    };
+    let found: Value = serde_json::from_str(&last("out")).unwrap();
+    assert_eq!(found["payload_exit_code"], 7, "{found}");
+    assert!(last("err").contains("exit code 7"), "{}", last("err"));
+}
+
+/// The record of a dead box, with nobody's lock on it.
+fn dead_record(sandbox: &Sandbox, id: &str) -> std::path::PathBuf {
+    let directory = sandbox.path().join("state/boxes").join(id);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("lock"), "").unwrap();
+    directory
+}
+
+// What a box left, and is kept for somebody to look at, is no other run's to remove, although it asks for the same name.
+#[test]
+fn a_run_does_not_take_the_name_of_a_box_that_is_kept() {
+    if !crate::batch::is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.rustbox(["run", "--", "true"]).code, Some(0));
+    let id = format!("kept{}", std::process::id());
+    let run = |id: &str| sandbox.rustbox(["run", "--box-id", id, "--", "true"]);
+    let directory = dead_record(&sandbox, &id);
+    std::fs::write(directory.join("kept"), "a test").unwrap();
+    let said = run(&id);
+    assert_eq!(said.code, Some(125), "{said:?}");
+    assert!(said.stderr.contains(&format!("rustbox cleanup {id}")), "{said:?}");
+    assert!(directory.join("kept").exists());
+    assert_eq!(sandbox.rustbox(["cleanup", &id]).code, Some(0));
+    assert_eq!(run(&id).code, Some(0));
+    // The control: of a dead box that is not kept the name can be had.
+    dead_record(&sandbox, &id);
+    assert_eq!(run(&id).code, Some(0));
+}
+
+// A dead box that cannot be removed costs one run the attempt, and not every run.
+#[test]
+fn a_dead_box_that_cannot_be_removed_is_tried_once() {
+    if !crate::batch::is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.rustbox(["run", "--", "true"]).code, Some(0));
+    let id = format!("stays{}", std::process::id());
+    let directory = dead_record(&sandbox, &id);
+    // A directory of somebody else's in its cgroup, with a process in it that our kill does not reach: on v1 no kill goes down.
+    let Some(pids) = std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().find_map(|line| {
+        let is_pids = line.contains(" - cgroup ") && line.ends_with("pids");
+        line.split(' ').nth(4).filter(|_| is_pids).map(std::path::PathBuf::from)
+    }) else {
+        eprintln!("SKIP: no v1 hierarchy");
+        return;
+    };
+    let cgroup = pids.join(format!("rustbox-{id}"));
+    let deep = (0..40).fold(cgroup.clone(), |path, _| path.join("d"));
+    std::fs::create_dir_all(&deep).unwrap();
+    let first = sandbox.rustbox(["run", "--", "true"]);
+    let (is_kept, is_there) = (directory.join("kept").exists(), cgroup.exists());
+    let second = sandbox.rustbox(["run", "--", "true"]);
+    for path in deep.ancestors().take_while(|path| path.starts_with(&cgroup)) {
+        std::fs::remove_dir(path).unwrap();
+    }
+    let cleaned = sandbox.rustbox(["cleanup", &id]);
+    assert!(is_there && is_kept, "{first:?}");
+    assert!(first.stderr.contains(&id) && !second.stderr.contains(&id), "{first:?} {second:?}");
+    assert_eq!((first.code, second.code, cleaned.code), (Some(0), Some(0), Some(0)), "{cleaned:?}");
+}
+
+// Nobody would notice a time limit at a FIFO, and no signal would end it.
+#[test]
+fn a_fifo_is_not_waited_for() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let said = sandbox.rustbox(["run", "--stdin", "fifo", "--", "cat"]);
+    assert_eq!(said.code, Some(125), "{said:?}");
+    assert!(said.stderr.contains("--stdin") && said.stderr.contains("< FIFO"), "{said:?}");
+    // The control: a file is read, and not in pieces that its reader does not expect.
+    sandbox.file("file", "text");
+    assert_eq!(sandbox.rustbox(["run", "--quiet", "--stdin", "file", "--", "cat"]).stdout, "text");
+}

@@ -151,15 +151,15 @@ pub const RULES: &[Rule] = &[
     Rule {
         calls: &["ioctl"],
         cases: &[Case {
-            // TIOCSTI, TIOCLINUX, TIOCSETD (asm-generic/ioctls.h).
-            when: &[IsNot(1, 0x5412), IsNot(1, 0x541c), IsNot(1, 0x5423)],
+            // TIOCSTI, TIOCLINUX, TIOCSETD, TCXONC (asm-generic/ioctls.h).
+            when: &[IsNot(1, 0x5412), IsNot(1, 0x541c), IsNot(1, 0x5423), IsNot(1, 0x540a)],
             text: "any other request",
             then: Answer::Allow,
         }],
         otherwise: EPERM,
-        otherwise_text: "TIOCSTI, TIOCLINUX or TIOCSETD, whatever the upper 32 bits",
+        otherwise_text: "TIOCSTI, TIOCLINUX, TIOCSETD or TCXONC, whatever the upper 32 bits",
         reason: "The first two type into the caller's terminal (CVE-2017-5226, CVE-2019-7303, CVE-2023-28100); the third \
-                 loads line disciplines.",
+                 loads line disciplines; the fourth stops a terminal, and whoever writes there after the program waits for ever.",
     },
     Rule {
         calls: &["socket", "socketpair"],

@@ -7,6 +7,7 @@ mod clone;
 mod exec;
 mod mount;
 mod process;
+mod sched;
 mod seccomp;
 mod signal;
 mod socket;
@@ -20,6 +21,7 @@ pub(crate) use process::{
     borrow, close_range, close_range_on_exec, duplicate_onto, forget_fd, join_session_keyring, keep_on_exec,
     loopback_up, namespace_kind, new_session, set_hostname, unshare,
 };
+pub(crate) use sched::{Scheduling, scheduling, set_scheduling};
 pub(crate) use seccomp::{install_filter, install_notifying_filter, receive_notification};
 pub(crate) use signal::{block_all, ignore, set_default, signal_fd_for_children, unblock_all};
 pub(crate) use socket::{FDS_MAX, receive_with_fds, send_with_fds};
