@@ -360,6 +360,7 @@ fn a_program_cannot_write_the_last_line_of_a_file_that_it_shares() {
 }
 
 /// The record of a dead box, with nobody's lock on it.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn dead_record(sandbox: &Sandbox, id: &str) -> std::path::PathBuf {
     let directory = sandbox.path().join("state/boxes").join(id);
     std::fs::create_dir_all(&directory).unwrap();
