@@ -243,6 +243,12 @@ fn drop_bounding_set(bounding: u64) -> Result<(), Errno> {
 
 /// Waits until the child has nothing left to take off, believes the kernel and not the child, and lets it go.
 fn release_payload(plan: &Blueprint, pid: i32, told: &OwnedFd, go: &OwnedFd) -> Result<(), Failure> {
+    // What the child does meanwhile may take as long as a file system takes.
+    let mut fds = [PollFd::new(told, PollFlags::IN), PollFd::from_borrowed_fd(plan.supervisor_pidfd.as_fd(), guard())];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(Failure::at(Stage::Release))?;
+    if !fds[1].revents().is_empty() {
+        sys::exit_now(ORPHANED);
+    }
     let mut ready = [0; 8];
     match rustix::io::retry_on_intr(|| rustix::io::read(told, &mut ready[..])) {
         Ok(8) => {}

@@ -39,7 +39,8 @@ pub struct Received {
 /// `clone3` or `socketpair` refused; nothing was created.
 pub fn spawn(mut blueprint: Blueprint, cgroup: Option<BorrowedFd<'_>>) -> Result<(Init, Blueprint), Error> {
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    let (ours, theirs) = pair.map_err(Error::call("socketpair for the box's init"))?;
+    // The init's end comes first, next to what it keeps besides: then it has one gap less to close.
+    let (theirs, ours) = pair.map_err(Error::call("socketpair for the box's init"))?;
     rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(Error::call("SO_PASSCRED"))?;
     blueprint.plan_closing(theirs.as_fd());
     let request = CloneRequest { namespaces: blueprint.namespaces, cgroup };

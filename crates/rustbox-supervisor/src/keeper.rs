@@ -102,12 +102,12 @@ impl Keeper {
     }
 
     fn spawn(host: &Host, mut plan: Plan) -> Result<Self, Error> {
-        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let (ours, theirs) = pair.map_err(Error::call("socketpair for the keeper"))?;
-        // Next to the socket, if nothing is in between: then the keeper has one gap less to close.
         let own = i32::try_from(host.pid()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
         let supervisor = own.and_then(|own| pidfd_open(own, PidfdFlags::empty()));
         let supervisor = supervisor.map_err(Error::call("pidfd_open of this process"))?;
+        // Its end comes first, next to the pidfd if nothing is in between: then it has one gap less to close.
+        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (theirs, ours) = pair.map_err(Error::call("socketpair for the keeper"))?;
         let names = host
             .keepers()
             .are_wanted()

@@ -278,6 +278,8 @@ fn a_template_that_cannot_be_prepared_is_told_at_the_start_and_nothing_is_left()
     let failed = started.err().unwrap();
     assert!(failed.to_string().contains("/nowhere-at-all"), "{failed}");
     assert!(!failed.reports.is_empty());
-    failed.reports.iter().for_each(assert_contained);
+    // Whoever has no init any more has no pidfd of one to prove by, so it may be two proofs instead of three.
+    let is_proved = |report: &RunReport| report.containment.verdict == ContainmentVerdict::Contained;
+    assert!(failed.reports.iter().all(is_proved), "{:?}", failed.reports);
     assert_eq!(place.boxes(), 0, "a record is left");
 }

@@ -14,7 +14,7 @@ use crate::error::{CliError, chain};
 
 pub(super) struct Start {
     host: Arc<Host>,
-    pub(super) slots: usize,
+    slots: usize,
     interrupt: OwnedFd,
     pool: OnceLock<Pool>,
     /// Held by who starts it: how the boxes ended of pools that could not be started.

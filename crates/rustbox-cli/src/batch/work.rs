@@ -21,7 +21,7 @@ use crate::args::BatchArgs;
 use crate::config::Settings;
 use crate::error::CliError;
 use crate::health;
-use crate::output::say;
+use crate::output::{fail, say};
 use crate::signals::Signals;
 
 /// Results that may wait for one before them, for each worker.
@@ -100,6 +100,7 @@ impl Crew<'_> {
         }
         let (over, still_on) = io::pipe().map_err(CliError::Signals)?;
         let crew = &self;
+        let mut tally = done.tally;
         let (written, fed) = std::thread::scope(|scope| {
             scope.spawn(|| crew.stop.watch(signals, &over));
             let known = &done.jobs;
@@ -109,7 +110,7 @@ impl Crew<'_> {
                 scope.spawn(move || crew.work(&tasks, &finish));
             }
             drop((tasks, finish));
-            let written = crew.write(&mut writer, &finished, &give_room, &done);
+            let written = crew.write(&mut writer, &finished, &give_room, done.jobs.len(), &mut tally);
             if written.is_err() {
                 crew.stop.unwritten();
             }
@@ -119,10 +120,17 @@ impl Crew<'_> {
             drop(still_on);
             (written, fed)
         });
-        let tally = written?;
-        writer.finish().map_err(|source| self.unwritten(source))?;
-        fed.map_err(|_| CliError::Stdout(io::ErrorKind::Other.into()))??;
-        self.end(tally)
+        let written = written.and_then(|()| writer.finish().map_err(|source| self.unwritten(source)));
+        let fed = fed.map_err(|_| CliError::Stdout(io::ErrorKind::Other.into())).and_then(|fed| fed);
+        let code = self.end(tally);
+        match written.and(fed) {
+            // Of the two this is what must be known.
+            Err(error) if code == ExitCode::CONTAINMENT_VIOLATION => {
+                fail(&error);
+                Ok(code)
+            }
+            ended => ended.map(|()| code),
+        }
     }
 
     fn unwritten(&self, source: io::Error) -> CliError {
@@ -227,12 +235,12 @@ impl Crew<'_> {
         writer: &mut Writer,
         finished: &Receiver<Finished>,
         room: &Sender<()>,
-        done: &Done,
-    ) -> Result<Tally, CliError> {
+        before: usize,
+        tally: &mut Tally,
+    ) -> Result<(), CliError> {
         let mut progress = Progress::start(self.out.is_some());
-        let before = u64::try_from(done.jobs.len()).unwrap_or(0);
+        let before = u64::try_from(before).unwrap_or(0);
         let mut now = Now { before, total: self.total, ..Now::default() };
-        let mut tally = done.tally;
         loop {
             now.queued = self.depth.now();
             now.waiting = self.pool.started().map_or(0, |pool| pool.counts().waiting);
@@ -254,11 +262,11 @@ impl Crew<'_> {
             }
         }
         say([progress.finish(&now)]);
-        Ok(tally)
+        Ok(())
     }
 
     /// Ends the pool, and says what the batch came to.
-    fn end(self, mut tally: Tally) -> Result<u8, CliError> {
+    fn end(self, mut tally: Tally) -> u8 {
         let mut unproved = false;
         let (counts, reports) = self.pool.end();
         if let Some(PoolCounts { warm, cold, discarded, .. }) = counts {
@@ -275,14 +283,14 @@ impl Crew<'_> {
             say(error.lines().into_iter().map(|line| format!("rustbox: {line}")));
             say([format!("rustbox: batch: the jobs that have no result were not begun{resume}")]);
         }
-        Ok(match (self.stop.signal(), self.stop.refused()) {
+        match (self.stop.signal(), self.stop.refused()) {
             _ if tally.violated => ExitCode::CONTAINMENT_VIOLATION,
             (Some(signal), _) => u8::try_from(128 + signal).unwrap_or(ExitCode::INTERNAL),
             (None, Some(error)) => error.exit_code(),
             (None, None) if unproved => ExitCode::INTERNAL,
             (None, None) if tally.failed => SOME_FAILED,
             (None, None) => 0,
-        })
+        }
     }
 }
 
