@@ -252,9 +252,7 @@ fn empty(group: BoxCgroup, limits: Limits, actions: &mut Vec<String>, remains: &
     match group.remove(limits.remove) {
         Ok(()) => actions.extend(paths.iter().map(|path| format!("removed {}", path.display()))),
         Err(error) => {
-            let failed =
-                |f: &rustbox_cgroup::RemoveFailure| format!("{}: {}: {}", leftover::CGROUP, f.path.display(), f.source);
-            remains.extend(error.failures.iter().map(failed));
+            remains.extend(error.failures.iter().map(leftover::cgroup));
         }
     }
 }

@@ -2,14 +2,21 @@
 
 use std::path::Path;
 
+use rustbox_cgroup::RemoveFailure;
+
 /// Something is mounted in the box's directory, which therefore stays.
 const MOUNT: &str = "mount_unmount_failed";
 /// The kernel did not let a cgroup go.
-pub(crate) const CGROUP: &str = "cgroup_removal_failed";
+const CGROUP: &str = "cgroup_removal_failed";
 /// A dead process was not reaped.
 pub(crate) const REAP: &str = "process_reap_failed";
 /// A killed box was not empty in time.
 pub(crate) const TIMEOUT: &str = "cleanup_timeout";
+
+/// What to say of a cgroup that was not removed.
+pub(crate) fn cgroup(failure: &RemoveFailure) -> String {
+    format!("{CGROUP}: {}: {}", failure.path.display(), failure.source)
+}
 
 /// What to say of a box's directory that was not removed. Rustbox mounts nothing there, so what is mounted is named: it is
 /// what somebody else has to undo.

@@ -238,10 +238,7 @@ impl Sandbox {
 /// The directories that a failed creation has left, each with the reason.
 fn left_by(error: &rustbox_cgroup::Error) -> Vec<String> {
     let rustbox_cgroup::Error::UndoCreate { undo, .. } = error else { return Vec::new() };
-    let one = |failure: &rustbox_cgroup::RemoveFailure| {
-        format!("{}: {}: {}", leftover::CGROUP, failure.path.display(), failure.source)
-    };
-    undo.failures.iter().map(one).collect()
+    undo.failures.iter().map(leftover::cgroup).collect()
 }
 
 fn attach_fds(cgroup: &BoxCgroup) -> Vec<std::os::fd::BorrowedFd<'_>> {

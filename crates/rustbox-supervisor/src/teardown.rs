@@ -62,8 +62,6 @@ struct Autopsy {
     proofs: Vec<String>,
     findings: Vec<Finding>,
     failures: Vec<String>,
-    /// Whether a failed creation has left a cgroup.
-    is_left: bool,
     init: Option<OwnedFd>,
 }
 
@@ -80,8 +78,7 @@ pub(crate) fn end(
     let existed = sandbox.init.is_some();
     let init_pid = sandbox.init.as_ref().map(|init| init.process().pid());
     autopsy.take_stock(sandbox.cgroup.as_ref(), init_pid);
-    autopsy.is_left = !sandbox.left.is_empty();
-    autopsy.failures.append(&mut sandbox.left);
+    autopsy.failures.extend(sandbox.left.iter().cloned());
     let killed = Instant::now();
     let killed_at_ns = context.clock.elapsed_ns();
     kill(context, &sandbox, reason, &mut autopsy);
@@ -274,7 +271,6 @@ impl Autopsy {
             proofs: Vec::new(),
             findings: Vec::new(),
             failures: Vec::new(),
-            is_left: false,
             init: None,
         }
     }
@@ -353,10 +349,7 @@ impl Autopsy {
         match cgroup?.remove(REMOVE_LIMIT) {
             Ok(()) => Some(true),
             Err(error) => {
-                for failure in &error.failures {
-                    let path = failure.path.display();
-                    self.failures.push(format!("{}: {path}: {}", leftover::CGROUP, failure.source));
-                }
+                self.failures.extend(error.failures.iter().map(leftover::cgroup));
                 Some(false)
             }
         }
@@ -370,7 +363,7 @@ impl Autopsy {
             doubts.push("the box's cgroups were not removed".to_owned());
         }
         // Nothing was ever in a cgroup whose creation failed, but it is there.
-        if self.is_left {
+        if !sandbox.left.is_empty() {
             doubts.push("what was made of the box's cgroups was not removed".to_owned());
         }
         if existed && self.emptied.is_none() {

@@ -61,21 +61,13 @@ pub(crate) fn fits(template: &RunPlan, plan: &RunPlan) -> bool {
         && (&template.hostname, template.cgroup_backend) == (&plan.hostname, plan.cgroup_backend)
 }
 
-/// What a box that waits writes where a run names its files: nothing.
-fn no_streams(template: &RunPlan) -> RunPlan {
-    let mut plan = template.clone();
-    (plan.stdin, plan.stdout, plan.stderr) = (None, None, None);
-    plan
-}
-
 impl Waiting {
     /// Makes a box. What a failed attempt made is killed and removed, and the report says how that went.
     pub(crate) fn prepare(host: &Host, template: &RunPlan) -> Result<Self, Result<Box<RunReport>, Error>> {
-        let plan = no_streams(template);
         let mut nobody = |_: &crate::progress::Progress| {};
         let io = RunIo { interrupt: None, observer: &mut nobody };
         let id = random_id().map_err(Err)?;
-        let mut context = Context { host, plan: &plan, id, clock: Clock::start(), io, actions: Vec::new() };
+        let mut context = Context { host, plan: template, id, clock: Clock::start(), io, actions: Vec::new() };
         let claim = Claim::take(&mut context).map_err(Err)?;
         let mut sandbox = Sandbox::default();
         match sandbox.prepare(&mut context, &claim) {
@@ -107,10 +99,9 @@ impl Waiting {
 
     /// Ends it unused, with the same proof as any other box.
     pub(crate) fn discard(self, host: &Host, template: &RunPlan) -> RunReport {
-        let plan = no_streams(template);
         let mut nobody = |_: &crate::progress::Progress| {};
         let io = RunIo { interrupt: None, observer: &mut nobody };
-        let mut context = Context { host, plan: &plan, id: self.id, clock: Clock::start(), io, actions: Vec::new() };
+        let mut context = Context { host, plan: template, id: self.id, clock: Clock::start(), io, actions: Vec::new() };
         let unused = Err(Stop::Killed(KillReason::MainEnded));
         conclude(&mut context, self.claim, self.sandbox, Streams::none(), unused)
     }

@@ -83,9 +83,6 @@ struct LineContainment {
     verdict: ContainmentVerdict,
 }
 
-/// How every line of results begins.
-const BEGINNING: &[u8] = b"{\"schema\":\"rustbox.batch/v1\"";
-
 /// The jobs that have a result.
 #[derive(Debug, Default)]
 pub(super) struct Done {
@@ -152,8 +149,8 @@ fn read(path: &Path, file: &File) -> Result<(Done, u64), ResultsError> {
         let foreign = || ResultsError::Foreign { path: path.to_owned(), line: number };
         if text.last() != Some(&b'\n') {
             // One that was not written whole, if it is one.
-            let common = text.len().min(BEGINNING.len());
-            if text.get(..common) != BEGINNING.get(..common) {
+            let beginning = format!("{{\"schema\":\"{SCHEMA}\"").into_bytes();
+            if !text.iter().zip(&beginning).all(|(found, wanted)| found == wanted) {
                 return Err(foreign());
             }
             break;

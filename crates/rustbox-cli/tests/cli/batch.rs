@@ -10,10 +10,15 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::sandbox::{Said, Sandbox};
+use crate::unread::Bounded;
+
+/// Longest time that anything here may take.
+const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
@@ -273,16 +278,18 @@ fn under_way(sandbox: &Sandbox, args: &[&str]) -> (std::process::Child, std::io:
 }
 
 /// What it said and returned; fails, and ends it, when it does not end.
-fn ended(mut child: std::process::Child) -> Said {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-    let limit = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
-    if rustix::event::poll(&mut fds, Some(&limit)) != Ok(1) {
-        child.kill().unwrap();
-        panic!("it did not end: {:?}", Said::from(child.wait_with_output().unwrap()));
-    }
+fn ended(child: std::process::Child) -> Said {
+    let bounded = Bounded::new(&child);
+    assert!(bounded.ends_within(LIMIT), "it did not end");
     Said::from(child.wait_with_output().unwrap())
+}
+
+/// Waits until something is so; goes on when it takes too long, and what is asserted next says so.
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() && start.elapsed() < LIMIT {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
 }
 
 fn left_boxes(sandbox: &Sandbox) -> usize {
@@ -332,8 +339,7 @@ fn a_signal_ends_a_batch_that_waits_for_jobs() {
         return;
     }
     let sandbox = Sandbox::new();
-    let fifo = sandbox.path().join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    sandbox.fifo("fifo");
     for source in ["-", "fifo"] {
         let mut command = sandbox.command();
         command.args(["batch", source]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -348,10 +354,7 @@ fn a_signal_ends_a_batch_that_waits_for_jobs() {
         let blocked = || {
             std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap().contains("SigBlk:\t0000000000004")
         };
-        let start = std::time::Instant::now();
-        while !blocked() && start.elapsed().as_secs() < 20 {
-            std::thread::park_timeout(std::time::Duration::from_millis(5));
-        }
+        wait_until(blocked);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let said = ended(child);
         assert_eq!(said.code, Some(143), "{source}: {said:?}");
@@ -371,10 +374,7 @@ fn a_worker_that_is_quarantined_meanwhile_begins_nothing_else() {
     command.args(["batch", "jobs", "--workers", "2", "--out", "out"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let out = sandbox.path().join("out");
-    let start = std::time::Instant::now();
-    while std::fs::read_to_string(&out).unwrap_or_default().is_empty() && start.elapsed().as_secs() < 20 {
-        std::thread::park_timeout(std::time::Duration::from_millis(5));
-    }
+    wait_until(|| !std::fs::read_to_string(&out).unwrap_or_default().is_empty());
     assert_eq!(sandbox.rustbox(["health", "--stop-accepting"]).code, Some(0));
     let said = ended(child);
     assert_eq!(said.code, Some(120), "{said:?}");
@@ -428,14 +428,7 @@ fn a_line_that_is_wrong_says_where_and_keeps_its_name() {
         return;
     }
     let sandbox = Sandbox::new();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        sandbox.path().join("fifo"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .unwrap();
+    sandbox.fifo("fifo");
     sandbox.file(
         "jobs",
         concat!(

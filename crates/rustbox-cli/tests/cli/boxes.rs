@@ -401,7 +401,7 @@ fn a_dead_box_that_cannot_be_removed_is_tried_once() {
     assert_eq!(sandbox.rustbox(["run", "--", "true"]).code, Some(0));
     let id = format!("stays{}", std::process::id());
     let directory = dead_record(&sandbox, &id);
-    // A directory of somebody else's in its cgroup, with a process in it that our kill does not reach: on v1 no kill goes down.
+    // Somebody else's directories in its cgroup, deeper than a removal goes.
     let Some(pids) = std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().find_map(|line| {
         let is_pids = line.contains(" - cgroup ") && line.ends_with("pids");
         line.split(' ').nth(4).filter(|_| is_pids).map(std::path::PathBuf::from)
@@ -428,8 +428,7 @@ fn a_dead_box_that_cannot_be_removed_is_tried_once() {
 #[test]
 fn a_fifo_is_not_waited_for() {
     let sandbox = Sandbox::new();
-    let fifo = sandbox.path().join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    sandbox.fifo("fifo");
     let said = sandbox.rustbox(["run", "--stdin", "fifo", "--", "cat"]);
     assert_eq!(said.code, Some(125), "{said:?}");
     assert!(said.stderr.contains("--stdin") && said.stderr.contains("< FIFO"), "{said:?}");

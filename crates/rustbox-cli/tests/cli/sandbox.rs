@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use rustix::fs::{CWD, FileType, Mode};
 use tempfile::TempDir;
 
 /// A temporary directory in which rustbox keeps everything that it makes.
@@ -39,6 +40,13 @@ impl Sandbox {
     pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path().join(name);
         std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Makes a FIFO and returns its path.
+    pub(crate) fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         path
     }
 

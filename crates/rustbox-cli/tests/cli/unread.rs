@@ -31,16 +31,16 @@ fn full_pipe() -> (PipeReader, PipeWriter, usize) {
 }
 
 /// A child that does not outlive its test.
-struct Bounded(OwnedFd);
+pub(crate) struct Bounded(OwnedFd);
 
 impl Bounded {
-    fn new(child: &Child) -> Self {
+    pub(crate) fn new(child: &Child) -> Self {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         Self(pidfd_open(pid, PidfdFlags::empty()).unwrap())
     }
 
     /// Whether it ends within this time.
-    fn ends_within(&self, time: Duration) -> bool {
+    pub(crate) fn ends_within(&self, time: Duration) -> bool {
         let time = Timespec::try_from(time).unwrap();
         poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)).unwrap() > 0
     }
